@@ -1,0 +1,213 @@
+// Package store is a small key-value store on Badger with the settings that
+// every durable part of mailproxy shares: each write transaction is synced to
+// disk before it returns, the files may be encrypted at rest, one process opens
+// a directory at a time, and a version record refuses what another release
+// wrote.
+//
+// It knows nothing of mail, blocks or accounts: those who use it give their keys
+// a prefix of their own. It may be imported by proxy and the packages below it,
+// and by spool/badgerstore.
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// FormatVersion is the version of the store's own layout. The packages above
+// give the values that they keep versions of their own.
+const FormatVersion = 1
+
+// KeySize is the length of an at-rest encryption key in bytes (AES-256).
+const KeySize = 32
+
+var (
+	// ErrNotFound is returned by Tx.Get for a key that is not there.
+	ErrNotFound = errors.New("not found")
+	// ErrLocked is returned by Open when another process holds the directory.
+	ErrLocked = errors.New("store is in use by another process")
+	// ErrWrongKey is returned by Open when the key does not fit the files.
+	ErrWrongKey = errors.New("store key does not fit")
+	// ErrVersion is returned by Open for a store of another format version.
+	ErrVersion = errors.New("store has another version")
+	// ErrFull wraps the operating system's error when a write finds no room.
+	ErrFull = errors.New("disk is full")
+)
+
+// gcEvery is how often value-log files with mostly dead bytes are rewritten.
+const gcEvery = 10 * time.Minute
+
+// metaPrefix holds the store's own records; users must not write below it.
+var versionKey = []byte("\x00store/version")
+
+// Options says which directory to open and how.
+type Options struct {
+	// Dir holds the files; it is made, readable by its owner only.
+	Dir string
+	// Key encrypts the files at rest. It is KeySize bytes, or nil for none.
+	Key []byte
+	// Logger receives warnings of the database; nil discards them.
+	Logger *slog.Logger
+}
+
+// A Store is one open directory. Its methods may be called from any goroutine.
+type Store struct {
+	db     *badger.DB
+	cancel context.CancelFunc
+	gc     sync.WaitGroup
+}
+
+// Open opens or creates the store in o.Dir. It fails with ErrLocked, ErrWrongKey
+// or ErrVersion where one of these is the reason.
+func Open(o Options) (*Store, error) {
+	if len(o.Key) != 0 && len(o.Key) != KeySize {
+		return nil, fmt.Errorf("open store: key has %d bytes, want %d", len(o.Key), KeySize)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make store directory: %w", err)
+	}
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	db, err := badger.Open(settings(o, log))
+	if err != nil {
+		return nil, openError(o.Dir, err)
+	}
+	s := &Store{db: db}
+	if err := s.checkVersion(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.gc.Go(func() { s.collect(ctx, log) })
+	return s, nil
+}
+
+// settings keeps Badger near 50 MB resident: its defaults are for servers.
+func settings(o Options, log *slog.Logger) badger.Options {
+	opt := badger.DefaultOptions(o.Dir).
+		WithSyncWrites(true).
+		WithMemTableSize(8 << 20).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(6).
+		WithNumCompactors(2).
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(8 << 20).
+		WithValueLogFileSize(64 << 20).
+		WithValueThreshold(1 << 10).
+		WithCompression(options.None).
+		WithMetricsEnabled(false).
+		WithLogger(badgerLog{log})
+	if len(o.Key) != 0 {
+		// The data keys are wrapped by o.Key; a year keeps their file small.
+		opt = opt.WithEncryptionKey(o.Key).WithEncryptionKeyRotationDuration(365 * 24 * time.Hour)
+	}
+	return opt
+}
+
+func openError(dir string, err error) error {
+	switch {
+	case errors.Is(err, badger.ErrEncryptionKeyMismatch) || strings.Contains(err.Error(), "Encryption key mismatch"):
+		return fmt.Errorf("open store %s: %w", dir, ErrWrongKey)
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+		return fmt.Errorf("open store %s: %w", dir, ErrLocked)
+	}
+	return fmt.Errorf("open store %s: %w", dir, fullOr(err))
+}
+
+func (s *Store) checkVersion() error {
+	var have []byte
+	err := s.View(func(tx *Tx) (err error) {
+		have, err = tx.Get(versionKey)
+		return err
+	})
+	want := binary.BigEndian.AppendUint32(nil, FormatVersion)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return s.Update(func(tx *Tx) error { return tx.Set(versionKey, want) })
+	case err != nil:
+		return fmt.Errorf("read store version: %w", err)
+	case !bytes.Equal(have, want):
+		return fmt.Errorf("%w: it is %x, this program reads %x", ErrVersion, have, want)
+	}
+	return nil
+}
+
+// Close waits for the store's own work and releases the directory.
+func (s *Store) Close() error {
+	s.cancel()
+	s.gc.Wait()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// collect runs Badger's value-log garbage collection until ctx ends.
+func (s *Store) collect(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(gcEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for ctx.Err() == nil {
+			err := s.db.RunValueLogGC(0.5)
+			if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+				break
+			}
+			if err != nil {
+				log.Warn("store: value log collection failed", "err", err)
+				break
+			}
+		}
+	}
+}
+
+// SizeOnDisk returns the bytes that the directory's files occupy.
+func SizeOnDisk(dir string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		total += info.Size()
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure store: %w", err)
+	}
+	return total, nil
+}
+
+// badgerLog hands Badger's warnings to slog and drops its chatter.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(f string, a ...any) {
+	l.log.Error("store: " + strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+func (l badgerLog) Warningf(f string, a ...any) {
+	l.log.Warn("store: " + strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+func (l badgerLog) Infof(string, ...any)  {}
+func (l badgerLog) Debugf(string, ...any) {}

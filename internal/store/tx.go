@@ -1,0 +1,166 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// A Tx is a transaction: a snapshot to read from and, in Update, the writes to
+// be made together. It must not be used after the function it was given to.
+type Tx struct {
+	txn      *badger.Txn
+	onCommit []func()
+}
+
+// Update runs fn in a read-write transaction and commits it. When Update
+// returns nil, all writes are synced to disk and the functions registered with
+// OnCommit have run; when it returns an error, nothing was written. fn is run
+// again if another transaction changed what it read, so it must have no effect
+// other than through tx.
+func (s *Store) Update(fn func(tx *Tx) error) error {
+	for {
+		tx := &Tx{txn: s.db.NewTransaction(true)}
+		err := fn(tx)
+		if err == nil {
+			err = tx.txn.Commit()
+		}
+		tx.txn.Discard()
+		switch {
+		case errors.Is(err, badger.ErrConflict):
+			continue
+		case err != nil:
+			return fullOr(err)
+		}
+		for _, f := range tx.onCommit {
+			f()
+		}
+		return nil
+	}
+}
+
+// View runs fn on a read-only snapshot.
+func (s *Store) View(fn func(tx *Tx) error) error {
+	tx := &Tx{txn: s.db.NewTransaction(false)}
+	defer tx.txn.Discard()
+	return fn(tx)
+}
+
+// OnCommit registers f to run once, in order, after the transaction is durable.
+func (tx *Tx) OnCommit(f func()) { tx.onCommit = append(tx.onCommit, f) }
+
+// Get returns a copy of the value of key, or ErrNotFound.
+func (tx *Tx) Get(key []byte) ([]byte, error) {
+	item, err := tx.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read store: %w", err)
+	}
+	v, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read store: %w", err)
+	}
+	return v, nil
+}
+
+// Has reports whether key is there, without reading its value.
+func (tx *Tx) Has(key []byte) (bool, error) {
+	_, err := tx.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read store: %w", err)
+	}
+	return true, nil
+}
+
+// Set writes value under key. Neither may be changed until Update returns. One
+// transaction holds about 1 MB of keys and values below 1 KiB, and about ten
+// thousand entries; larger values count only by their keys.
+func (tx *Tx) Set(key, value []byte) error {
+	if err := tx.txn.Set(key, value); err != nil {
+		return fmt.Errorf("write store: %w", err)
+	}
+	return nil
+}
+
+// Delete removes key, which need not be there. The key may not be changed until
+// Update returns.
+func (tx *Tx) Delete(key []byte) error {
+	if err := tx.txn.Delete(key); err != nil {
+		return fmt.Errorf("write store: %w", err)
+	}
+	return nil
+}
+
+// An Item is one entry during iteration; its slices are valid until the
+// iteration goes on.
+type Item struct {
+	Key  []byte
+	item *badger.Item
+}
+
+// Value returns a copy of the entry's value.
+func (i Item) Value() ([]byte, error) {
+	v, err := i.item.ValueCopy(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read store: %w", err)
+	}
+	return v, nil
+}
+
+// ErrStop ends an iteration early without an error.
+var ErrStop = errors.New("stop iterating")
+
+// Range tells Iterate where to go.
+type Range struct {
+	Prefix []byte // only keys with this prefix
+	From   []byte // start at the first key >= From; nil for the whole prefix
+	// Values prefetches values; leave it false to read keys alone.
+	Values bool
+	// Reverse goes from the last key of the prefix (or the last <= From) downwards.
+	Reverse bool
+}
+
+// Iterate calls fn for each entry of r in key order until fn fails; ErrStop ends
+// it without an error. In an Update it sees the transaction's own writes.
+func (tx *Tx) Iterate(r Range, fn func(Item) error) error {
+	opt := badger.DefaultIteratorOptions
+	opt.Prefix, opt.PrefetchValues, opt.Reverse = r.Prefix, r.Values, r.Reverse
+	if r.Values {
+		opt.PrefetchSize = 16
+	}
+	it := tx.txn.NewIterator(opt)
+	defer it.Close()
+	seek := r.From
+	if seek == nil {
+		seek = r.Prefix
+		if r.Reverse {
+			// The last key of a prefix sorts below the prefix followed by 0xff bytes.
+			seek = append(append([]byte(nil), r.Prefix...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+		}
+	}
+	for it.Seek(seek); it.ValidForPrefix(r.Prefix); it.Next() {
+		item := it.Item()
+		if err := fn(Item{Key: item.Key(), item: item}); err != nil {
+			if errors.Is(err, ErrStop) {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// fullOr marks an error that means the disk has no room left.
+func fullOr(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}

@@ -1,0 +1,8 @@
+// Package spool is the language between a spool and those who use it: key
+// bundles, requests and replies, and how they are signed. docs/protocol.md
+// describes it for other implementations.
+//
+// It neither stores nor sends anything: spool/server answers requests,
+// spool/client asks them through a mix network, spool/badgerstore keeps blocks.
+// proxy/keys, proxy/contacts and proxy/seal import it for the key bundle.
+package spool
