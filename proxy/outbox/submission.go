@@ -1,0 +1,112 @@
+package outbox
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Submission is what a mail program says about a message before it sends the
+// message itself: the envelope of RFC 5321 with the fields of RFC 3461 (DSN).
+// The strings have been checked for control characters and valid UTF-8, not for
+// more than that.
+type Submission struct {
+	Account    string      // the account that logged in
+	From       string      // reverse-path; empty for "<>" (read receipts, RFC 8098 section 3)
+	Recipients []Recipient // at least one, in the order given, no address twice
+	EnvelopeID string      // ENVID, decoded; empty if not given
+	Return     Return      // RET
+	UTF8       bool        // SMTPUTF8 was asked for (RFC 6531)
+	Size       int64       // SIZE in bytes, as the client announced it: a hint; 0 if it did not
+}
+
+// A Recipient is one address of the envelope.
+type Recipient struct {
+	Address string
+	Notify  Notify
+	// Original is ORCPT, decoded, and OriginalType its type in lower case:
+	// "rfc822" or "utf-8" (RFC 6533). Both are empty if not given.
+	Original     string
+	OriginalType string
+}
+
+// Return says how much of the message a failure report carries (RFC 3461
+// section 4.3).
+type Return string
+
+// The values of RET. An empty Return leaves the choice to who reports.
+const (
+	ReturnFull    Return = "FULL"
+	ReturnHeaders Return = "HDRS"
+)
+
+// Notify is the set of events that the sender wants reports of (RFC 3461 section
+// 4.1). The zero value means that NOTIFY was not given: failures are reported,
+// and delays as the outbox sees fit.
+type Notify uint8
+
+// The values of NOTIFY. NotifyNever stands alone.
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// Success reports whether a delivery is to be reported.
+func (n Notify) Success() bool { return n&NotifySuccess != 0 }
+
+// Failure reports whether a failure is to be reported.
+func (n Notify) Failure() bool { return n == 0 || n&NotifyFailure != 0 }
+
+// Delay reports whether a delay is to be reported.
+func (n Notify) Delay() bool { return n == 0 || n&NotifyDelay != 0 }
+
+// String returns the set as NOTIFY writes it, or "" for the zero value.
+func (n Notify) String() string {
+	var on []string
+	for i, name := range []string{"NEVER", "SUCCESS", "FAILURE", "DELAY"} {
+		if n&(1<<i) != 0 {
+			on = append(on, name)
+		}
+	}
+	return strings.Join(on, ",")
+}
+
+// A Refusal is a reason not to take a message that its sender may read. Text is
+// one plain sentence for the user; Err is the cause for the log, and never
+// shown to the client. It may be nil.
+type Refusal struct {
+	Code     int    // SMTP reply code, 400 to 599 (RFC 5321 section 4.2)
+	Enhanced [3]int // enhanced status code (RFC 3463)
+	Text     string
+	Err      error
+}
+
+// Refuse returns a Refusal without a cause; format and args make its Text.
+func Refuse(code int, enhanced [3]int, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Enhanced: enhanced, Text: fmt.Sprintf(format, args...)}
+}
+
+// Error returns code, text and cause, for logs and tests.
+func (r *Refusal) Error() string {
+	s := fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
+	if r.Err != nil {
+		s += ": " + r.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Temporary reports whether trying again later may succeed.
+func (r *Refusal) Temporary() bool { return r.Code/100 == 4 }
+
+// Addresses returns the recipients' addresses in order.
+func (s *Submission) Addresses() []string {
+	out := make([]string, 0, len(s.Recipients))
+	for _, r := range s.Recipients {
+		out = append(out, r.Address)
+	}
+	return out
+}
