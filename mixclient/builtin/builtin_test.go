@@ -1,0 +1,118 @@
+package builtin
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mailproxy/mixclient/conformance"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/local"
+)
+
+// scale is how much faster than a real network the tests' network runs.
+const scale = 100
+
+type service func([]byte) []byte
+
+func (s service) Answer(_ context.Context, request []byte) []byte { return s(request) }
+
+func startNetwork(t *testing.T) *local.Network {
+	t.Helper()
+	net, err := local.Start(local.Config{
+		Parameters: directory.DefaultParameters().Scaled(scale),
+		Providers:  []local.Provider{{Domain: conformance.Provider, Spool: service(conformance.Answer)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := net.Close(); err != nil {
+			t.Errorf("close network: %v", err)
+		}
+	})
+	return net
+}
+
+func startClient(t *testing.T, net *local.Network) *Client {
+	t.Helper()
+	c, err := New(Config{View: net.View})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close client: %v", err)
+		}
+	})
+	return c
+}
+
+func TestConformance(t *testing.T) {
+	// Registered first, so that it runs after all networks are closed.
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	conformance.Run(t, func(t *testing.T) conformance.Setup {
+		net := startNetwork(t)
+		layer := []string{"mix2a", "mix2b"}
+		return conformance.Setup{
+			Network: startClient(t, net), Patience: 20 * time.Second,
+			Break: func() {
+				for _, name := range layer {
+					if err := net.Stop(name); err != nil {
+						t.Error(err)
+					}
+				}
+			},
+			Mend: func() {
+				for _, name := range layer {
+					if err := net.Restart(name); err != nil {
+						t.Error(err)
+					}
+				}
+			},
+		}
+	})
+}
+
+// TestSlots checks that the three processes run at their rates whether or not
+// anything waits: the number of packets a client sends does not depend on it.
+func TestSlots(t *testing.T) {
+	net := startNetwork(t)
+	idle, busy := startClient(t, net), startClient(t, net)
+	spools, err := busy.Services(t.Context(), "spool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				// Errors are those of the end of the test.
+				_, _ = busy.Query(ctx, spools[0], []byte("busy"))
+			}
+		})
+	}
+	wg.Wait()
+	count := func(c *Client) float64 {
+		s := c.Status()
+		return float64(s.Queries + s.Reads + s.Loops + s.LoopsSent)
+	}
+	// 150 slots a second for three seconds: 450 with a deviation of 21. Six
+	// deviations either way, and what a loaded machine delays.
+	for name, c := range map[string]*Client{"idle": idle, "busy": busy} {
+		if n := count(c); n < 250 || n > 580 {
+			t.Errorf("%s client sent %v packets in three seconds, want about 450", name, n)
+		}
+	}
+	if s := busy.Status(); s.Queries < 100 {
+		t.Errorf("busy client's slots carried %d queries only", s.Queries)
+	}
+	if s := idle.Status(); s.Queries != 0 || s.LoopsBack == 0 {
+		t.Errorf("idle client: %+v", s)
+	}
+}

@@ -1,0 +1,366 @@
+// Package builtin is the client of the built-in mix network: an engine behind
+// mixclient.Network.
+//
+// It keeps one link to one gateway and sends on it at the slots of three
+// independent Poisson processes, whatever is asked of it. Only what a slot
+// carries depends on the queries that wait; that there is a slot never does.
+// cmd and tests import it; nothing else knows which engine runs.
+package builtin
+
+import (
+	"context"
+	"crypto/ed25519"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"mailproxy/mixclient"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/node"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// replySlack is how much longer than its drawn delays a round trip may take
+// before it counts as lost: replySlackMeans mean delays and replySlackFixed.
+const (
+	replySlackMeans = 20
+	replySlackFixed = 2 * time.Second
+)
+
+// Config says how to take part. View is needed.
+type Config struct {
+	View *directory.View
+	// Gateway is the name of the gateway to use; a client should keep its gateway.
+	// Empty picks one at random: see Client.Gateway.
+	Gateway string
+	Logger  *slog.Logger // nil discards
+	Tap     wire.Tap     // for measuring programs only
+}
+
+// A Client implements mixclient.Network.
+type Client struct {
+	view    *directory.View
+	gateway *directory.Node
+	end     *wire.End
+	log     *slog.Logger
+	self    sphinx.Recipient // where gateways send our replies
+	seed    *lockedRand
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex // guards all below
+	closed  bool
+	link    *wire.Queue // into the connection; nil while there is none
+	waiting []*query    // in the order they came
+	pending map[sphinx.SURBID]*flight
+	reads   func() (mixclient.Read, bool)
+	status  mixclient.Status
+	events  chan mixclient.Event
+}
+
+var _ mixclient.Network = (*Client)(nil)
+
+// A query waits for a slot, then for its reply.
+type query struct {
+	to      *directory.Node
+	kind    string
+	request []byte
+	asked   time.Time
+	trace   *mixclient.Trace
+	done    chan outcome // of capacity one
+}
+
+type outcome struct {
+	reply []byte
+	err   error
+}
+
+// New starts a client. It returns at once; connecting goes on behind it.
+func New(cfg Config) (*Client, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	gateways := cfg.View.Gateways()
+	gateway := gateways[rand.N(len(gateways))]
+	if cfg.Gateway != "" {
+		var err error
+		if gateway, err = cfg.View.Named(cfg.Gateway, directory.RoleGateway); err != nil {
+			return nil, fmt.Errorf("start network client: %w", err)
+		}
+	}
+	// The link key is new each time and unrelated to any account.
+	_, linkKey, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("make link key: %w", err)
+	}
+	p := cfg.View.Document.Parameters
+	end, err := wire.NewEnd(linkKey, p.Packet(), cfg.Tap)
+	if err != nil {
+		return nil, fmt.Errorf("start network client: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Client{
+		view: cfg.View, gateway: gateway, end: end, log: cfg.Logger,
+		self: node.ClientRecipient(end.Key()), seed: newLockedRand(),
+		cancel:  cancel,
+		pending: map[sphinx.SURBID]*flight{},
+		events:  make(chan mixclient.Event, 1),
+		status: mixclient.Status{
+			Since: time.Now(), Reason: "connecting",
+			QueryRate: p.QueryRate, ReadRate: p.ReadRate, LoopRate: p.LoopRate,
+			RoundTrip:   2 * directory.Layers * time.Duration(p.MixDelay),
+			BytesPerDay: int64(p.Rate() * 86400 * float64(end.FrameSize()+tlsRecord)),
+		},
+	}
+	c.wg.Go(func() { c.connect(ctx) })
+	c.wg.Go(func() { c.process(ctx, p.QueryRate, c.querySlot) })
+	c.wg.Go(func() { c.process(ctx, p.ReadRate, c.readSlot) })
+	c.wg.Go(func() { c.process(ctx, p.LoopRate, c.loopSlot) })
+	return c, nil
+}
+
+// tlsRecord is what TLS 1.3 adds to a frame: header, content type, tag.
+const tlsRecord = 5 + 1 + 16
+
+// Gateway returns the name of the gateway in use.
+func (c *Client) Gateway() string { return c.gateway.Name }
+
+// Query implements mixclient.Network.
+func (c *Client) Query(ctx context.Context, to mixclient.Service, request []byte) ([]byte, error) {
+	if len(request) > c.Limits().Request {
+		return nil, fmt.Errorf("query: %w: %d bytes, limit %d", mixclient.ErrTooLarge, len(request), c.Limits().Request)
+	}
+	n, err := c.service(to)
+	if err != nil {
+		return nil, err
+	}
+	q := &query{
+		to: n, kind: to.Kind, request: request, asked: time.Now(),
+		trace: mixclient.ContextTrace(ctx), done: make(chan outcome, 1),
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, mixclient.ErrClosed
+	}
+	c.waiting = append(c.waiting, q)
+	c.mu.Unlock()
+	select {
+	case o := <-q.done:
+		return o.reply, o.err
+	case <-ctx.Done():
+		c.mu.Lock()
+		if i := slices.Index(c.waiting, q); i >= 0 {
+			c.waiting = slices.Delete(c.waiting, i, i+1)
+		}
+		c.mu.Unlock()
+		return nil, fmt.Errorf("query: %w", ctx.Err())
+	}
+}
+
+// service finds the node that runs the service.
+func (c *Client) service(to mixclient.Service) (*directory.Node, error) {
+	n, err := c.view.Named(to.Node, directory.RoleService)
+	if err != nil || !slices.Contains(n.Services, to.Kind) {
+		return nil, fmt.Errorf("query: %w: %s", mixclient.ErrUnknownService, to.Kind)
+	}
+	return n, nil
+}
+
+// Services implements mixclient.Network.
+func (c *Client) Services(_ context.Context, kind string) ([]mixclient.Service, error) {
+	var list []mixclient.Service
+	for _, n := range c.view.Services(kind) {
+		s := mixclient.Service{Kind: kind, Node: n.Name}
+		if kind == mixclient.KindSpool {
+			s.Provider = n.Provider
+		}
+		list = append(list, s)
+	}
+	c.seed.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list, nil
+}
+
+// Limits implements mixclient.Network.
+func (c *Client) Limits() mixclient.Limits {
+	p := c.view.Document.Parameters
+	return mixclient.Limits{Request: p.Request, Reply: p.Payload()}
+}
+
+// SetReads implements mixclient.Network.
+func (c *Client) SetReads(next func() (mixclient.Read, bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reads = next
+}
+
+// Status implements mixclient.Network.
+func (c *Client) Status() mixclient.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.status
+	s.Waiting, s.InFlight = len(c.waiting), len(c.pending)
+	return s
+}
+
+// Events implements mixclient.Network.
+func (c *Client) Events() <-chan mixclient.Event { return c.events }
+
+// Close implements mixclient.Network.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	waiting := c.waiting
+	c.waiting = nil
+	flights := c.pending
+	c.pending = map[sphinx.SURBID]*flight{}
+	c.mu.Unlock()
+	c.cancel()
+	for _, q := range waiting {
+		q.done <- outcome{err: mixclient.ErrClosed}
+	}
+	for _, f := range flights {
+		f.timer.Stop()
+		f.done(nil, f.timing, mixclient.ErrClosed)
+	}
+	c.wg.Wait()
+	close(c.events)
+	return nil
+}
+
+// connect keeps a link to the gateway until ctx ends.
+func (c *Client) connect(ctx context.Context) {
+	backoff := wire.Backoff{First: 200 * time.Millisecond, Most: 30 * time.Second}
+	for ctx.Err() == nil {
+		conn, err := c.end.Dial(ctx, c.gateway.Address, c.gateway.Identity)
+		if err == nil {
+			backoff.Reset()
+			err = c.session(ctx, conn)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.setLink(nil, offlineReason(err))
+		wait := backoff.Next()
+		c.log.Debug("network client: offline", "err", err, "retry", wait)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// offlineReason says to a user why the gateway is not reached.
+func offlineReason(err error) string {
+	if errors.Is(err, wire.ErrPeer) {
+		return "the gateway proved another key than the network document names; if this persists, ask your provider for a newer document"
+	}
+	return "the gateway cannot be reached; trying again"
+}
+
+// linkQueue bounds frames on their way to the gateway: about ten seconds' worth.
+const linkQueue = 16
+
+// gatewaySilence is when a connection that brings no replies is given up: at the
+// default rates about sixty would have come. The network's own delays are added.
+const gatewaySilence = 40 * time.Second
+
+// session sends and receives on conn until it fails.
+func (c *Client) session(ctx context.Context, conn *wire.Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	queue := wire.NewQueue(linkQueue)
+	written := make(chan error, 1)
+	go func() {
+		defer cancel()
+		for {
+			f, err := queue.Get(ctx)
+			if err == nil {
+				err = conn.WriteFrame(f.Kind, f.Body)
+			}
+			if err != nil {
+				_ = conn.Close() // ends the reader
+				written <- err
+				return
+			}
+		}
+	}()
+	c.setLink(queue, "")
+	p := c.view.Document.Parameters
+	idle := gatewaySilence + replySlackMeans*time.Duration(p.MixDelay) + time.Duration(20/p.Rate()*float64(time.Second))
+	buf := make([]byte, c.end.FrameSize())
+	var err error
+	for {
+		var kind byte
+		var body []byte
+		if kind, body, err = conn.ReadFrame(buf, idle); err != nil {
+			break
+		}
+		if kind != wire.KindReply {
+			err = wire.ErrFrame
+			break
+		}
+		c.landed(body)
+	}
+	cancel()
+	_ = conn.Close() // given up
+	return errors.Join(err, <-written)
+}
+
+// setLink takes up a connection, or notes that there is none and why.
+func (c *Client) setLink(q *wire.Queue, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.link = q
+	up := q != nil
+	if c.status.Connected != up {
+		c.status.Since = time.Now()
+		select { // only the newest event is kept for a slow receiver
+		case <-c.events:
+		default:
+		}
+		c.events <- mixclient.Event{Connected: up, Reason: reason}
+	}
+	c.status.Connected, c.status.Reason = up, reason
+}
+
+// lockedRand draws times and paths from ChaCha8, seeded by the system.
+type lockedRand struct {
+	mu sync.Mutex // guards r
+	r  *rand.Rand
+}
+
+func newLockedRand() *lockedRand {
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails
+	return &lockedRand{r: rand.New(rand.NewChaCha8(seed))}
+}
+
+// exp draws from the exponential distribution with that mean.
+func (l *lockedRand) exp(mean float64) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.ExpFloat64() * mean
+}
+
+func (l *lockedRand) intn(n int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.IntN(n)
+}
+
+func (l *lockedRand) shuffle(n int, swap func(i, j int)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.r.Shuffle(n, swap)
+}

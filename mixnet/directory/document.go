@@ -1,0 +1,356 @@
+// Package directory says who takes part in a mix network: the network document,
+// its signatures, and the view of it that nodes and clients act on.
+//
+// The document lists operators, nodes and parameters. It is TOML inside a C2SP
+// signed note (https://c2sp.org/signed-note), signed by a threshold of the
+// operators' keys, which a client is given by other means. Mix keys stand in the
+// document itself: the same keys live as long as it does. Keys per epoch, signed
+// descriptors and snapshots belong into this package too, and View is the place
+// where they will be met: nothing else reads a mix key.
+//
+// It neither fetches nor serves documents and knows nothing of packets. mixnet's
+// other packages, mixclient/builtin and cmd import it.
+package directory
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/mod/sumdb/note"
+
+	"mailproxy/mixnet/sphinx"
+)
+
+// Format is the version of the network document that this program reads.
+const Format = 1
+
+// maxDocument bounds a network document in bytes.
+const maxDocument = 1 << 20
+
+var (
+	// ErrDocument is wrapped by every error about a document that cannot be right.
+	ErrDocument = errors.New("invalid network document")
+	// ErrUntrusted is wrapped when too few of the trusted keys have signed.
+	ErrUntrusted = errors.New("network document is not signed by enough trusted keys")
+)
+
+// A Role is what a node does.
+type Role string
+
+// The roles of section 4 of the design.
+const (
+	RoleGateway Role = "gateway"
+	RoleMix     Role = "mix"
+	RoleService Role = "service"
+)
+
+// Key is 32 bytes that are written as base64 in the document.
+type Key [32]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (k Key) MarshalText() ([]byte, error) {
+	return []byte(base64.StdEncoding.EncodeToString(k[:])), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *Key) UnmarshalText(b []byte) error {
+	raw, err := base64.StdEncoding.Strict().DecodeString(string(b))
+	if err != nil {
+		return fmt.Errorf("key is not base64: %w", err)
+	}
+	if len(raw) != len(k) {
+		return fmt.Errorf("key has %d bytes, want %d", len(raw), len(k))
+	}
+	copy(k[:], raw)
+	return nil
+}
+
+// A Document describes a network. It is immutable once parsed.
+type Document struct {
+	Format     int        `toml:"format"`
+	Network    string     `toml:"network"` // its name
+	Made       time.Time  `toml:"made"`
+	Parameters Parameters `toml:"parameters"`
+	Nodes      []Node     `toml:"node"`
+}
+
+// Parameters are the same for all who take part. Rates are events per second.
+type Parameters struct {
+	MixDelay  Duration `toml:"mix_delay"`  // mean of the exponential delay at a mix
+	QueryRate float64  `toml:"query_rate"` // λ_P: a waiting query, else a loop
+	ReadRate  float64  `toml:"read_rate"`  // λ_R: a read of the own spool
+	LoopRate  float64  `toml:"loop_rate"`  // λ_L: loops that measure loss
+	Request   int      `toml:"request"`    // bytes a query carries for its service
+}
+
+// DefaultParameters are those of section 2 of the design. docs/parameters.md
+// gives the reasons.
+func DefaultParameters() Parameters {
+	return Parameters{
+		MixDelay:  Duration(400 * time.Millisecond),
+		QueryRate: 0.6, ReadRate: 0.8, LoopRate: 0.1,
+		Request: DefaultRequest,
+	}
+}
+
+// DefaultRequest holds a block of 8 KiB and what a spool request adds to it.
+const DefaultRequest = 8192 + 320
+
+// Scaled returns p with all times divided by factor, for tests.
+func (p Parameters) Scaled(factor float64) Parameters {
+	p.MixDelay = Duration(float64(p.MixDelay) / factor)
+	p.QueryRate *= factor
+	p.ReadRate *= factor
+	p.LoopRate *= factor
+	return p
+}
+
+// MaxDelay bounds one drawn delay: ten times the mean. A longer one is drawn
+// anew (about one in 22,000), so that a path has a largest delay after which a
+// reply is known to be lost and a mix key can be erased.
+func (p Parameters) MaxDelay() time.Duration { return 10 * time.Duration(p.MixDelay) }
+
+// Payload is the number of plaintext bytes in each packet: what a query's
+// request, its SURB and their frame take. A reply carries as many.
+func (p Parameters) Payload() int { return sphinx.QueryOverhead + p.Request }
+
+// Packet is the size of each Sphinx packet in bytes.
+func (p Parameters) Packet() int { return sphinx.HeaderSize + sphinx.TagSize + p.Payload() }
+
+// Rate is the number of packets a client sends per second, on average.
+func (p Parameters) Rate() float64 { return p.QueryRate + p.ReadRate + p.LoopRate }
+
+// A Duration is written as "400ms" in the document.
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// A Node is one member of the network.
+type Node struct {
+	Name     string   `toml:"name"`
+	Operator string   `toml:"operator"`
+	Role     Role     `toml:"role"`
+	Layer    int      `toml:"layer,omitempty"`    // of a mix: 1 is next to the gateways
+	Provider string   `toml:"provider,omitempty"` // of a service node: the domain whose spool it runs
+	Services []string `toml:"services,omitempty"` // of a service node
+	Address  string   `toml:"address"`            // host:port of its listening socket
+	Identity Key      `toml:"identity"`           // Ed25519: the link's key
+	MixKey   Key      `toml:"mix_key"`            // X25519: strips this node's Sphinx layer
+}
+
+// ID is the name by which packets find the node: the SHA-256 of its identity key.
+func (n *Node) ID() sphinx.NodeID { return sha256.Sum256(n.Identity[:]) }
+
+// Check returns an error that says what is wrong with d, or nil.
+func (d *Document) Check() error {
+	p := d.Parameters
+	switch {
+	case d.Format != Format:
+		return fmt.Errorf("%w: format %d, this program reads %d; another release may fit", ErrDocument, d.Format, Format)
+	case d.Network == "":
+		return fmt.Errorf("%w: network has no name", ErrDocument)
+	case p.MixDelay <= 0 || p.MixDelay > Duration(time.Hour):
+		return fmt.Errorf("%w: mix_delay %v is not between 0 and 1h", ErrDocument, time.Duration(p.MixDelay))
+	case !goodRate(p.QueryRate) || !goodRate(p.ReadRate) || !goodRate(p.LoopRate):
+		return fmt.Errorf("%w: each rate must be above 0 and at most 1000 a second", ErrDocument)
+	case p.Request < DefaultRequest || p.Request > 15<<10:
+		return fmt.Errorf("%w: request %d is not between %d and %d bytes", ErrDocument, p.Request, DefaultRequest, 15<<10)
+	}
+	return d.checkNodes()
+}
+
+// goodRate is written so that it refuses NaN too.
+func goodRate(r float64) bool { return r > 0 && r <= 1000 }
+
+func (d *Document) checkNodes() error {
+	ids := map[sphinx.NodeID]string{}
+	providers := map[string]string{}
+	gatewayOperators := map[string]bool{}
+	layers := map[int]int{}
+	var echo, gateways int
+	for i := range d.Nodes {
+		n := &d.Nodes[i]
+		if n.Name == "" || n.Operator == "" {
+			return fmt.Errorf("%w: node %d has no name or no operator", ErrDocument, i)
+		}
+		if other, ok := ids[n.ID()]; ok {
+			return fmt.Errorf("%w: nodes %q and %q have one identity key", ErrDocument, other, n.Name)
+		}
+		ids[n.ID()] = n.Name
+		if _, port, err := net.SplitHostPort(n.Address); err != nil || !goodPort(port) {
+			return fmt.Errorf("%w: node %q: address %q is not host:port", ErrDocument, n.Name, n.Address)
+		}
+		switch n.Role {
+		case RoleGateway:
+			gateways++
+			gatewayOperators[n.Operator] = true
+		case RoleMix:
+			if n.Layer < 1 || n.Layer > Layers {
+				return fmt.Errorf("%w: mix %q: layer %d is not between 1 and %d", ErrDocument, n.Name, n.Layer, Layers)
+			}
+			layers[n.Layer]++
+		case RoleService:
+			if slices.Contains(n.Services, "echo") {
+				echo++
+			}
+			if slices.Contains(n.Services, "spool") {
+				if n.Provider == "" {
+					return fmt.Errorf("%w: node %q runs a spool and has no provider", ErrDocument, n.Name)
+				}
+				if other, ok := providers[n.Provider]; ok {
+					return fmt.Errorf("%w: nodes %q and %q run the spool of one provider", ErrDocument, other, n.Name)
+				}
+				providers[n.Provider] = n.Name
+			}
+		default:
+			return fmt.Errorf("%w: node %q has the unknown role %q", ErrDocument, n.Name, n.Role)
+		}
+	}
+	for l := 1; l <= Layers; l++ {
+		if layers[l] == 0 {
+			return fmt.Errorf("%w: layer %d has no mix", ErrDocument, l)
+		}
+	}
+	if gateways == 0 || echo == 0 {
+		return fmt.Errorf("%w: it takes a gateway and an echo service at least", ErrDocument)
+	}
+	for i := range d.Nodes {
+		if n := &d.Nodes[i]; slices.Contains(n.Services, "spool") && gatewayOperators[n.Operator] {
+			return fmt.Errorf("%w: operator %q runs a spool and a gateway, and would hold both ends of a path", ErrDocument, n.Operator)
+		}
+	}
+	return nil
+}
+
+func goodPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// Layers is the number of mix layers that a path crosses.
+const Layers = 3
+
+// Trust names the keys that may sign a network document and how many must have.
+type Trust struct {
+	Keys      []string `toml:"keys"` // C2SP verifier keys, name+hash+base64
+	Threshold int      `toml:"threshold"`
+}
+
+// Sign checks d and returns it as a note signed by every one of keys, which are
+// C2SP signer keys.
+func Sign(d *Document, keys ...string) ([]byte, error) {
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	text, err := toml.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("encode network document: %w", err)
+	}
+	var signers []note.Signer
+	for _, k := range keys {
+		s, err := note.NewSigner(k)
+		if err != nil {
+			return nil, fmt.Errorf("sign network document: %w", err)
+		}
+		signers = append(signers, s)
+	}
+	msg, err := note.Sign(&note.Note{Text: string(text)}, signers...)
+	if err != nil {
+		return nil, fmt.Errorf("sign network document: %w", err)
+	}
+	return msg, nil
+}
+
+// Open checks the signatures of msg against trust, and the document in it. It
+// wraps ErrUntrusted or ErrDocument.
+func Open(msg []byte, trust Trust) (*Document, error) {
+	if len(msg) > maxDocument {
+		return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrDocument, len(msg), maxDocument)
+	}
+	if trust.Threshold < 1 || trust.Threshold > len(trust.Keys) {
+		return nil, fmt.Errorf("check network document: a threshold of %d with %d trusted keys makes no sense", trust.Threshold, len(trust.Keys))
+	}
+	var verifiers []note.Verifier
+	for _, k := range trust.Keys {
+		v, err := note.NewVerifier(k)
+		if err != nil {
+			return nil, fmt.Errorf("check network document: trusted key %q: %w", k, err)
+		}
+		if slices.ContainsFunc(verifiers, func(w note.Verifier) bool {
+			return w.Name() == v.Name() && w.KeyHash() == v.KeyHash()
+		}) {
+			return nil, fmt.Errorf("check network document: trusted key %q is listed twice", k)
+		}
+		verifiers = append(verifiers, v)
+	}
+	n, err := note.Open(msg, note.VerifierList(verifiers...))
+	var bad *note.InvalidSignatureError
+	var unverified *note.UnverifiedNoteError
+	switch {
+	case errors.As(err, &bad):
+		return nil, fmt.Errorf("%w: the signature of %q is false: the document was altered", ErrUntrusted, bad.Name)
+	case errors.As(err, &unverified):
+		return nil, fmt.Errorf("%w: none of the %d trusted keys has signed it", ErrUntrusted, len(verifiers))
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
+	case len(n.Sigs) < trust.Threshold: // note.Open counts each key once
+		return nil, fmt.Errorf("%w: %d of %d needed have signed (%s)", ErrUntrusted, len(n.Sigs), trust.Threshold, signers(n))
+	}
+	return parse([]byte(n.Text))
+}
+
+func signers(n *note.Note) string {
+	var names []string
+	for _, s := range n.Sigs {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func parse(text []byte) (*Document, error) {
+	var d Document
+	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&d); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
+	}
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// VerifierKey returns the verifier key of a C2SP signer key.
+func VerifierKey(signer string) (string, error) {
+	// PRIVATE+KEY+name+hash+base64(algorithm, seed), see c2sp.org/signed-note.
+	parts := strings.SplitN(signer, "+", 5)
+	if len(parts) != 5 {
+		return "", errors.New("signer key is malformed")
+	}
+	raw, err := base64.StdEncoding.DecodeString(parts[4])
+	if err != nil || len(raw) != 1+ed25519.SeedSize {
+		return "", errors.New("signer key is malformed")
+	}
+	pub := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
+	v, err := note.NewEd25519VerifierKey(parts[2], pub)
+	if err != nil {
+		return "", fmt.Errorf("derive verifier key: %w", err)
+	}
+	return v, nil
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+)
+
+// handle takes one packet through this node. It owns packet. fromClient says
+// that the packet came from a client of this gateway, not from the network.
+func (n *Node) handle(ctx context.Context, packet []byte, fromClient bool) {
+	u, err := n.cfg.MixKey.Unwrap(packet)
+	if err != nil {
+		n.Counters.unwrapFailed(err)
+		return
+	}
+	if !n.tags.add(u.Tag) {
+		n.Counters.Replayed.Add(1)
+		return
+	}
+	switch {
+	case !u.Last:
+		n.forward(u, packet)
+	case n.self.Role == directory.RoleGateway && !fromClient && u.IsReply:
+		n.deliver(u.Recipient, u.SURBID, u.Payload)
+	case n.self.Role == directory.RoleService && !u.IsReply:
+		n.answer(ctx, u.Recipient, u.Payload)
+	default:
+		n.Counters.Misrouted.Add(1) // it ends here, and nothing here can take it
+	}
+}
+
+func (n *Node) forward(u sphinx.Unwrapped, packet []byte) {
+	if n.links[u.Next] == nil {
+		n.Counters.Misrouted.Add(1)
+		return
+	}
+	if n.self.Role != directory.RoleMix {
+		// A gateway adds no delay, whatever the packet says. A service node only
+		// starts replies; a packet that wants to go on from it took a wrong way.
+		if n.self.Role == directory.RoleService {
+			n.Counters.Misrouted.Add(1)
+			return
+		}
+		n.send(u.Next, packet)
+		return
+	}
+	if u.Delay > n.cfg.View.Document.Parameters.MaxDelay()+time.Millisecond {
+		n.Counters.TooLong.Add(1)
+		return
+	}
+	if n.delay.add(u.Next, packet, u.Delay) {
+		n.Counters.Dropped.Add(1)
+	}
+}
+
+// answer asks a service and sends its reply, on goroutines of its own so that a
+// slow answer holds up no other; their number is bounded by pausing the reader.
+func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) {
+	service := n.services[to]
+	if service == nil {
+		n.Counters.NoService.Add(1)
+		return
+	}
+	surb, request, err := sphinx.UnpackQuery(payload)
+	if err != nil || surb == nil { // nobody to answer
+		n.Counters.Malformed.Add(1)
+		return
+	}
+	select {
+	case n.answers <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	n.wg.Go(func() {
+		defer func() { <-n.answers }()
+		reply := service.Answer(ctx, request)
+		full := make([]byte, n.cfg.View.Document.Parameters.Payload())
+		if len(reply) > len(full) {
+			n.Counters.TooLarge.Add(1)
+			n.log.Error("node: a service's reply does not fit into a packet", "bytes", len(reply))
+			return
+		}
+		copy(full, reply)
+		packet, first, err := sphinx.PacketFromSURB(surb, full)
+		if err != nil {
+			n.Counters.Malformed.Add(1)
+			return
+		}
+		n.Counters.Answered.Add(1)
+		if n.links[first] == nil {
+			n.Counters.Misrouted.Add(1)
+			return
+		}
+		n.send(first, packet)
+	})
+}
+
+// unwrapFailed counts a packet that Sphinx refused under the reason it gave.
+func (c *Counters) unwrapFailed(err error) {
+	switch {
+	case errors.Is(err, sphinx.ErrMAC):
+		c.BadMAC.Add(1)
+	case errors.Is(err, sphinx.ErrPayload):
+		c.BadPayload.Add(1)
+	default:
+		c.Malformed.Add(1)
+	}
+}

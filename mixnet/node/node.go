@@ -1,0 +1,205 @@
+// Package node runs one member of the mix network: a gateway, a mix or a service
+// node, each with its own listening socket, link key and mix key. Many may run in
+// one process; they meet over TCP all the same.
+//
+// A node strips one Sphinx layer from each packet, drops what was altered,
+// replayed or misrouted under a counter of its own, waits the delay that the
+// sender drew, and forwards. A service node hands queries to its services and
+// sends their answers back on the query's SURB, at once.
+//
+// It knows services through the Service interface only; cmd puts the two
+// together. It imports nothing above mixnet.
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// A Service answers queries. It is called from many goroutines at once, must
+// answer at once and always, and never more than the network's reply limit.
+type Service interface {
+	Answer(ctx context.Context, request []byte) (reply []byte)
+}
+
+// Echo is the service behind loops: its answer is the request.
+type Echo struct{}
+
+// Answer implements Service.
+func (Echo) Answer(_ context.Context, request []byte) []byte { return request }
+
+// ServiceRecipient is the Sphinx recipient by which packets name a service of a
+// kind at their last hop: the kind, padded with zeros.
+func ServiceRecipient(kind string) (r sphinx.Recipient) {
+	copy(r[:], kind)
+	return r
+}
+
+// ClientRecipient is the Sphinx recipient by which a reply names the client that
+// a gateway is to give it to: the SHA-256 of the client's link key.
+func ClientRecipient(link directory.Key) sphinx.Recipient { return sha256.Sum256(link[:]) }
+
+// Bounds of a node. A packet takes about 10 KB.
+const (
+	linkQueue    = 2048  // frames waiting for one peer
+	clientQueue  = 64    // replies waiting to be written to one connected client
+	delayQueue   = 20000 // packets waiting out their delay
+	answersAtOne = 128   // queries being answered at one time
+)
+
+// Config says which node to run. All fields but Services, Logger and Tap are
+// needed.
+type Config struct {
+	View     *directory.View
+	Identity ed25519.PrivateKey // its public half is the node's entry in View
+	MixKey   *sphinx.PrivateKey
+	Listener net.Listener       // the node closes it
+	Services map[string]Service // of a service node, by kind
+	Logger   *slog.Logger       // nil discards
+	Tap      wire.Tap           // for measuring programs only
+}
+
+// A Node runs from Start to Close.
+type Node struct {
+	Counters Counters
+
+	cfg   Config
+	self  *directory.Node
+	end   *wire.End
+	log   *slog.Logger
+	links map[sphinx.NodeID]*wire.Link // to the peers this node may send to; not changed after Start
+	tags  *tagSet
+	delay *delayLine
+
+	services map[sphinx.Recipient]Service
+	answers  chan struct{} // a token per query being answered
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex                      // guards clients and conns
+	clients map[sphinx.Recipient]*clientEnd // of a gateway
+	conns   map[*wire.Conn]struct{}
+}
+
+// clientEnd is a gateway's side of a client's connection.
+type clientEnd struct {
+	queue *wire.Queue
+	conn  *wire.Conn
+}
+
+// Start runs a node until Close.
+func Start(cfg Config) (*Node, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	end, err := wire.NewEnd(cfg.Identity, cfg.View.Document.Parameters.Packet(), cfg.Tap)
+	if err != nil {
+		return nil, fmt.Errorf("start node: %w", err)
+	}
+	self := cfg.View.Node((&directory.Node{Identity: end.Key()}).ID())
+	if self == nil {
+		return nil, errors.New("start node: its identity key is not in the network document")
+	}
+	if cfg.View.Key(self) != cfg.MixKey.Public() {
+		return nil, fmt.Errorf("start node %s: the network document has another mix key", self.Name)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &Node{
+		cfg: cfg, self: self, end: end, cancel: cancel,
+		log:      cfg.Logger.With("node", self.Name),
+		links:    map[sphinx.NodeID]*wire.Link{},
+		tags:     newTagSet(),
+		services: map[sphinx.Recipient]Service{},
+		answers:  make(chan struct{}, answersAtOne),
+		clients:  map[sphinx.Recipient]*clientEnd{},
+		conns:    map[*wire.Conn]struct{}{},
+	}
+	for kind, s := range cfg.Services {
+		n.services[ServiceRecipient(kind)] = s
+	}
+	n.delay = newDelayLine(delayQueue, func(to sphinx.NodeID, packet []byte, late time.Duration) {
+		n.Counters.late(late)
+		n.send(to, packet)
+	})
+	for _, peer := range n.next() {
+		l := wire.NewLink(end, peer.Address, peer.Identity, linkQueue, n.log)
+		n.links[peer.ID()] = l
+		n.wg.Go(func() { l.Run(ctx) })
+	}
+	n.wg.Go(func() { n.delay.run(ctx) })
+	n.wg.Go(func() { n.accept(ctx) })
+	return n, nil
+}
+
+// next returns the nodes that this one may forward to: the following layer.
+func (n *Node) next() []*directory.Node {
+	v := n.cfg.View
+	switch {
+	case n.self.Role != directory.RoleMix:
+		return v.Layer(1)
+	case n.self.Layer < directory.Layers:
+		return v.Layer(n.self.Layer + 1)
+	}
+	var last []*directory.Node
+	for i := range v.Document.Nodes {
+		if m := &v.Document.Nodes[i]; m.Role != directory.RoleMix {
+			last = append(last, m)
+		}
+	}
+	return last
+}
+
+// mayConnect says who may open a link to this node: the preceding layer, and
+// anyone to a gateway.
+func (n *Node) mayConnect(k directory.Key) bool {
+	if n.self.Role == directory.RoleGateway {
+		return true
+	}
+	peer := n.cfg.View.Node((&directory.Node{Identity: k}).ID())
+	return peer != nil && n.precedes(peer)
+}
+
+func (n *Node) precedes(peer *directory.Node) bool {
+	switch {
+	case n.self.Role != directory.RoleMix:
+		return peer.Role == directory.RoleMix && peer.Layer == directory.Layers
+	case n.self.Layer > 1:
+		return peer.Role == directory.RoleMix && peer.Layer == n.self.Layer-1
+	}
+	return peer.Role != directory.RoleMix
+}
+
+// Name returns the node's name in the document.
+func (n *Node) Name() string { return n.self.Name }
+
+// Descriptor returns the node's entry in the document.
+func (n *Node) Descriptor() directory.Node { return *n.self }
+
+// Close stops the node and waits for everything it started.
+func (n *Node) Close() error {
+	n.cancel()
+	err := n.cfg.Listener.Close()
+	n.mu.Lock()
+	for c := range n.conns {
+		_ = c.Close() // readers and writers end on it
+	}
+	n.mu.Unlock()
+	n.wg.Wait()
+	n.cfg.MixKey.Erase()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close node %s: %w", n.self.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package wire
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"mailproxy/mixnet/directory"
+)
+
+// Backoff is how long to wait before another attempt to connect: it doubles from
+// first to most, and half of it is random so that members that lost the same
+// peer do not return as one.
+type Backoff struct {
+	First, Most time.Duration
+	next        time.Duration
+}
+
+// Next returns the next wait.
+func (b *Backoff) Next() time.Duration {
+	b.next = min(max(b.next*2, b.First), b.Most)
+	return b.next/2 + rand.N(b.next/2+1)
+}
+
+// Reset begins again, after an attempt that succeeded.
+func (b *Backoff) Reset() { b.next = 0 }
+
+// A Link carries frames one way to one peer, and connects again whenever the
+// connection is gone. What is put into its queue meanwhile waits there.
+type Link struct {
+	Queue
+	end     *End
+	address string
+	peer    directory.Key
+	log     *slog.Logger
+	up      atomic.Bool
+}
+
+// NewLink makes a link from end to the peer at address; Run drives it.
+func NewLink(end *End, address string, peer directory.Key, limit int, log *slog.Logger) *Link {
+	l := &Link{end: end, address: address, peer: peer, log: log}
+	l.frames, l.ready = make([]Frame, limit), make(chan struct{}, 1)
+	return l
+}
+
+// Up reports whether the link is connected.
+func (l *Link) Up() bool { return l.up.Load() }
+
+// Run connects, sends and connects again until ctx ends.
+func (l *Link) Run(ctx context.Context) {
+	backoff := Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second}
+	for ctx.Err() == nil {
+		conn, err := l.end.Dial(ctx, l.address, l.peer)
+		if err != nil {
+			wait := backoff.Next()
+			l.log.Debug("link: not connected", "err", err, "retry", wait)
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+			continue
+		}
+		backoff.Reset()
+		l.up.Store(true)
+		err = l.send(ctx, conn)
+		l.up.Store(false)
+		if ctx.Err() == nil {
+			l.log.Debug("link: connection ended", "err", err)
+		}
+	}
+}
+
+// send moves frames from the queue to conn until either ends. The peer sends
+// nothing on this connection, so a read that returns means that it is gone.
+func (l *Link) send(ctx context.Context, conn *Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		defer cancel()
+		buf := make([]byte, l.end.FrameSize())
+		_, _, _ = conn.ReadFrame(buf, 0) // any outcome means that the peer is gone or misbehaves
+	}()
+	defer func() {
+		_ = conn.Close() // the connection is given up
+		<-gone
+		cancel()
+	}()
+	for {
+		f, err := l.Get(ctx)
+		if err != nil {
+			return err
+		}
+		if err := conn.WriteFrame(f.Kind, f.Body); err != nil {
+			l.Put(f) // a duplicate is harmless: the peer's replay filter drops it
+			return err
+		}
+	}
+}
