@@ -82,12 +82,6 @@ func (l *delayLine) run(ctx context.Context) {
 	}
 }
 
-func (l *delayLine) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.held)
-}
-
 // waitHeap implements heap.Interface, the earliest first.
 type waitHeap []waiting
 

@@ -1,0 +1,372 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// bench is a network of which the test holds all keys: it runs one node and
+// plays the others.
+type bench struct {
+	t         *testing.T
+	view      *directory.View
+	identity  map[string]ed25519.PrivateKey
+	mix       map[string]*sphinx.PrivateKey
+	listeners map[string]net.Listener
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{
+		t: t, identity: map[string]ed25519.PrivateKey{}, mix: map[string]*sphinx.PrivateKey{},
+		listeners: map[string]net.Listener{},
+	}
+	d := &directory.Document{Format: directory.Format, Network: "bench", Parameters: directory.DefaultParameters().Scaled(100)}
+	add := func(n directory.Node) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		pub, identity, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mix, err := sphinx.NewPrivateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Operator, n.Address = "operator of "+n.Name, l.Addr().String()
+		n.Identity, n.MixKey = directory.Key(pub), directory.Key(mix.Public())
+		b.identity[n.Name], b.mix[n.Name], b.listeners[n.Name] = identity, mix, l
+		d.Nodes = append(d.Nodes, n)
+	}
+	add(directory.Node{Name: "gateway", Role: directory.RoleGateway})
+	for l := 1; l <= directory.Layers; l++ {
+		add(directory.Node{Name: fmt.Sprintf("mix%d", l), Role: directory.RoleMix, Layer: l})
+	}
+	add(directory.Node{Name: "service", Role: directory.RoleService, Provider: "north.test", Services: []string{"echo", "spool"}})
+	var err error
+	if b.view, err = directory.NewView(d); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) named(name string) *directory.Node {
+	for i := range b.view.Document.Nodes {
+		if n := &b.view.Document.Nodes[i]; n.Name == name {
+			return n
+		}
+	}
+	b.t.Fatalf("no node %s", name)
+	return nil
+}
+
+// run starts the node with that name.
+func (b *bench) run(name string, services map[string]Service) *Node {
+	b.t.Helper()
+	key, err := sphinx.PrivateKeyFromBytes(b.mix[name].Bytes())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	n, err := Start(Config{View: b.view, Identity: b.identity[name], MixKey: key, Listener: b.listeners[name], Services: services})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return n
+}
+
+// dial connects as one node to another.
+func (b *bench) dial(as, to string) *wire.Conn {
+	b.t.Helper()
+	end, err := wire.NewEnd(b.identity[as], b.view.Document.Parameters.Packet(), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	c, err := end.Dial(b.t.Context(), b.named(to).Address, b.named(to).Identity)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// accept plays a node that others send to, and hands on the packets it gets.
+func (b *bench) accept(as string) <-chan []byte {
+	b.t.Helper()
+	end, err := wire.NewEnd(b.identity[as], b.view.Document.Parameters.Packet(), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	packets := make(chan []byte, 16)
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	var conn atomic.Pointer[wire.Conn]
+	go func() {
+		defer close(done)
+		raw, err := b.listeners[as].Accept()
+		if err != nil {
+			return
+		}
+		c, err := end.Accept(ctx, raw, func(directory.Key) bool { return true })
+		if err != nil {
+			return
+		}
+		conn.Store(c)
+		for {
+			_, packet, err := c.ReadFrame(make([]byte, end.FrameSize()), 10*time.Second)
+			if err != nil {
+				return
+			}
+			packets <- packet
+		}
+	}()
+	b.t.Cleanup(func() {
+		cancel()
+		b.listeners[as].Close()
+		if c := conn.Load(); c != nil {
+			c.Close()
+		}
+		<-done
+	})
+	return packets
+}
+
+func (b *bench) hop(name string, delay time.Duration) sphinx.Hop {
+	n := b.named(name)
+	return sphinx.Hop{ID: n.ID(), Key: b.view.Key(n), Delay: delay}
+}
+
+// packet makes a packet over the hops, for the service at the last.
+func (b *bench) packet(hops ...sphinx.Hop) []byte {
+	b.t.Helper()
+	r := ServiceRecipient("echo")
+	last := &hops[len(hops)-1]
+	last.Recipient, last.Delay = &r, 0
+	p, err := sphinx.NewPacket(rand.Reader, hops, make([]byte, b.view.Document.Parameters.Payload()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p
+}
+
+func send(t *testing.T, c *wire.Conn, packet []byte) {
+	t.Helper()
+	if err := c.WriteFrame(wire.KindPacket, packet); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits for a counter, which a node moves in its own time.
+func eventually(t *testing.T, what string, counter *atomic.Uint64, want uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); counter.Load() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: counter is %d, want %d", what, counter.Load(), want)
+		}
+	}
+}
+
+func TestMixForwardsAfterTheDelay(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("", func(t *testing.T) { // its cleanups come before the leak check
+		b := newBench(t)
+		arrived := b.accept("mix2")
+		n := b.run("mix1", nil)
+		c := b.dial("gateway", "mix1")
+		const delay = 30 * time.Millisecond
+		p := b.packet(b.hop("mix1", delay), b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0))
+		start := time.Now()
+		send(t, c, p)
+		got := <-arrived
+		if took := time.Since(start); took < delay {
+			t.Errorf("packet came after %v, want %v at least", took, delay)
+		}
+		if bytes.Equal(got, p) || len(got) != len(p) {
+			t.Errorf("the packet was not changed, or its size was: %d and %d bytes", len(got), len(p))
+		}
+		u, err := b.mix["mix2"].Unwrap(got)
+		if err != nil || u.Last || u.Next != b.named("mix3").ID() {
+			t.Errorf("the next hop unwraps %+v, %v", u, err)
+		}
+		eventually(t, "forwarded", &n.Counters.Forwarded, 1)
+	})
+}
+
+// TestMixDrops sends what a mix must not forward, and looks for the counter.
+func TestMixDrops(t *testing.T) {
+	b := newBench(t)
+	n := b.run("mix1", nil)
+	c := b.dial("gateway", "mix1")
+	whole := func() []byte {
+		return b.packet(b.hop("mix1", 0), b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0))
+	}
+	flip := func(at int) []byte { p := whole(); p[at] ^= 1; return p }
+	again := whole()
+	max := b.view.Document.Parameters.MaxDelay()
+	for _, test := range []struct {
+		name    string
+		packets [][]byte
+		counter *atomic.Uint64
+	}{
+		{"replayed", [][]byte{append([]byte(nil), again...), again}, &n.Counters.Replayed},
+		{"header altered", [][]byte{flip(100)}, &n.Counters.BadMAC},
+		{"mac altered", [][]byte{flip(sphinx.HeaderSize - 1)}, &n.Counters.BadMAC},
+		{"element altered", [][]byte{flip(10)}, &n.Counters.BadMAC},
+		{"version altered", [][]byte{flip(0)}, &n.Counters.Malformed},
+		{"for another node", [][]byte{b.packet(b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0))}, &n.Counters.BadMAC},
+		{"layer left out", [][]byte{b.packet(b.hop("mix1", 0), b.hop("mix3", 0), b.hop("service", 0))}, &n.Counters.Misrouted},
+		{"back to the gateway", [][]byte{b.packet(b.hop("mix1", 0), b.hop("gateway", 0), b.hop("service", 0))}, &n.Counters.Misrouted},
+		{"ends at a mix", [][]byte{b.packet(b.hop("mix1", 0))}, &n.Counters.Misrouted},
+		{"delay too long", [][]byte{b.packet(b.hop("mix1", max+10*time.Millisecond), b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0))}, &n.Counters.TooLong},
+	} {
+		before := test.counter.Load()
+		for _, p := range test.packets {
+			send(t, c, p)
+		}
+		eventually(t, test.name, test.counter, before+1)
+	}
+	eventually(t, "all received", &n.Counters.Received, 11)
+	eventually(t, "only the one that was then replayed went on", &n.Counters.Forwarded, 1)
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	b := newBench(t)
+	n := b.run("mix1", nil)
+	for i, as := range []string{"mix3", "stranger"} {
+		if as == "stranger" {
+			_, b.identity[as], _ = ed25519.GenerateKey(nil)
+		}
+		end, err := wire.NewEnd(b.identity[as], b.view.Document.Parameters.Packet(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// In TLS 1.3 the client hears of a refusal when it first reads.
+		if c, err := end.Dial(t.Context(), b.named("mix1").Address, b.named("mix1").Identity); err == nil {
+			if _, _, err := c.ReadFrame(make([]byte, end.FrameSize()), 10*time.Second); err == nil {
+				t.Errorf("%s may connect to a mix of the first layer", as)
+			}
+			c.Close()
+		}
+		eventually(t, as, &n.Counters.Refused, uint64(i+1))
+	}
+	garbage, err := net.Dial("tcp", b.named("mix1").Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer garbage.Close()
+	if _, err := garbage.Write([]byte("EHLO example.org\r\n\x00\xff\xff\xff\xff")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "garbage", &n.Counters.Refused, 3)
+}
+
+func TestMalformedFrameEndsTheLink(t *testing.T) {
+	b := newBench(t)
+	n := b.run("mix1", nil)
+	c := b.dial("gateway", "mix1")
+	if err := c.WriteFrame(9, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "malformed", &n.Counters.Malformed, 1)
+	if _, _, err := c.ReadFrame(make([]byte, 20000), 10*time.Second); err == nil {
+		t.Error("the link goes on after a malformed frame")
+	}
+}
+
+func TestServiceNode(t *testing.T) {
+	b := newBench(t)
+	arrived := b.accept("mix1")
+	n := b.run("service", map[string]Service{"echo": Echo{}})
+	c := b.dial("mix3", "service")
+
+	client := ClientRecipient(directory.Key{1})
+	id := sphinx.SURBID{2}
+	home := b.hop("gateway", 0)
+	home.Recipient, home.SURBID = &client, &id
+	surb, keys, err := sphinx.NewSURB(rand.Reader, []sphinx.Hop{b.hop("mix1", 0), home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := func(surb []byte, kind string) []byte {
+		payload, err := sphinx.PackQuery(surb, []byte("hello"), b.view.Document.Parameters.Payload())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := ServiceRecipient(kind)
+		h := b.hop("service", 0)
+		h.Recipient = &r
+		p, err := sphinx.NewPacket(rand.Reader, []sphinx.Hop{h}, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	send(t, c, query(surb, "echo"))
+	reply := <-arrived
+	if u, err := b.mix["mix1"].Unwrap(reply); err != nil || u.Next != b.named("gateway").ID() {
+		t.Fatalf("reply at its first mix: %+v, %v", u, err)
+	}
+	u, err := b.mix["gateway"].Unwrap(reply)
+	if err != nil || !u.IsReply || u.SURBID != id || u.Recipient != client {
+		t.Fatalf("reply at the gateway: %+v, %v", u, err)
+	}
+	text, err := keys.OpenReply(u.Payload)
+	if err != nil || !bytes.HasPrefix(text, []byte("hello")) {
+		t.Errorf("reply %.10q, %v", text, err)
+	}
+	eventually(t, "answered", &n.Counters.Answered, 1)
+
+	send(t, c, query(surb, "no-such"))
+	eventually(t, "no such service", &n.Counters.NoService, 1)
+	send(t, c, query(nil, "echo"))
+	eventually(t, "no reply block", &n.Counters.Malformed, 1)
+	altered := query(surb, "echo")
+	altered[sphinx.HeaderSize+500] ^= 1
+	send(t, c, altered)
+	eventually(t, "payload altered", &n.Counters.BadPayload, 1)
+}
+
+func TestDelayLineOrderAndBound(t *testing.T) {
+	out := make(chan byte, 8)
+	l := newDelayLine(3, func(_ sphinx.NodeID, p []byte, late time.Duration) {
+		if late < 0 {
+			t.Errorf("released %v early", -late)
+		}
+		out <- p[0]
+	})
+	for i, d := range []int{30, 10, 20} {
+		if l.add(sphinx.NodeID{}, []byte{byte(i)}, time.Duration(d)*time.Millisecond) {
+			t.Error("dropped while there was room")
+		}
+	}
+	if !l.add(sphinx.NodeID{}, []byte{3}, 40*time.Millisecond) { // pushes out 1, the nearest to its end
+		t.Error("a full line dropped nothing")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); l.run(ctx) }()
+	if got := []byte{<-out, <-out, <-out}; !bytes.Equal(got, []byte{2, 0, 3}) {
+		t.Errorf("released in the order %v, want 2 0 3", got)
+	}
+	cancel()
+	<-done
+}
