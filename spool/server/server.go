@@ -1,0 +1,209 @@
+// Package server answers the requests of package spool: it is the spool service
+// that a service node runs for the users of one provider.
+//
+// It is given a request's bytes and gives the reply's; who asked it cannot know.
+// It neither speaks to a network nor keeps anything on disk: a Store does that
+// (see badgerstore), and what a request may do beyond the protocol's own rules a
+// Policy decides. cmd puts it into a node; only cmd and tests import it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailproxy/internal/address"
+	"mailproxy/spool"
+)
+
+// Limits are what a service keeps, and for how long. A zero means the default.
+type Limits struct {
+	// MaxBlocks is how many blocks a spool holds; 20,000 by default, which is
+	// 160 MB.
+	MaxBlocks int
+	// MaxBytes is how many bytes a spool's blocks have; by default MaxBlocks of
+	// them.
+	MaxBytes int64
+	// MaxAge is how long a block waits to be read; 14 days by default.
+	MaxAge time.Duration
+	// RememberIDs is how long after its removal a block is still known; 7 days by
+	// default. It must be longer than any sender tries again (an outbox does so
+	// for 5 days), or a lost reply makes a duplicate.
+	RememberIDs time.Duration
+	// SweepEvery is how often what is too old is removed; hourly by default.
+	SweepEvery time.Duration
+}
+
+func (l Limits) withDefaults() (Limits, error) {
+	if l.MaxBlocks < 0 || l.MaxBytes < 0 || l.MaxAge < 0 || l.RememberIDs < 0 || l.SweepEvery < 0 {
+		return l, errors.New("limits of the spool must not be negative")
+	}
+	if l.MaxBlocks == 0 {
+		l.MaxBlocks = 20_000
+	}
+	if l.MaxBytes == 0 {
+		l.MaxBytes = int64(l.MaxBlocks) * spool.BlockSize
+	}
+	if l.MaxAge == 0 {
+		l.MaxAge = 14 * 24 * time.Hour
+	}
+	if l.RememberIDs == 0 {
+		l.RememberIDs = 7 * 24 * time.Hour
+	}
+	if l.SweepEvery == 0 {
+		l.SweepEvery = time.Hour
+	}
+	return l, nil
+}
+
+// Options are what a Server is made of.
+type Options struct {
+	Store    Store            // the caller closes it, after the Server
+	Provider string           // the domain whose addresses it serves, in lower case
+	Limits   Limits           // see there for defaults
+	Policy   Policy           // nil: Open, with the quota of Limits
+	Now      func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // nil: none
+}
+
+// A Server answers requests. Its methods may be called from any goroutine.
+type Server struct {
+	store    Store
+	provider string
+	service  spool.ServiceID
+	limits   Limits
+	policy   Policy
+	now      func() time.Time
+	log      *slog.Logger
+	guard    *guard
+
+	answers [8][256]atomic.Uint64 // by request type (0: none) and status
+	swept   atomic.Uint64
+	last    time.Time // when the sweeper ran last; only it uses this
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// New starts a server. Close must be called in the end.
+func New(o Options) (*Server, error) {
+	limits, err := o.Limits.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("start spool: %w", err)
+	}
+	canonical, err := address.Canonical("x@" + o.Provider)
+	if err != nil || canonical != "x@"+o.Provider {
+		return nil, fmt.Errorf("start spool: %q is not a domain in lower case", o.Provider)
+	}
+	if o.Store == nil {
+		return nil, errors.New("start spool: no store")
+	}
+	s := &Server{
+		store: o.Store, provider: o.Provider, service: spool.ServiceOf(o.Provider),
+		limits: limits, policy: o.Policy, now: o.Now, log: o.Logger, guard: newGuard(),
+	}
+	if s.policy == nil {
+		s.policy = Open{Quota{Blocks: limits.MaxBlocks, Bytes: limits.MaxBytes}}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.last = s.now()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.wg.Go(func() { s.sweepUntil(ctx) })
+	return s, nil
+}
+
+// Close stops the sweeper and waits for it. Nobody may be waiting for an Answer.
+func (s *Server) Close() error {
+	s.cancel()
+	s.wg.Wait()
+	return nil
+}
+
+// Answer carries out a request and returns the reply, which there always is:
+// what is wrong with a request is a status of its own. What a success says was
+// done is on disk.
+func (s *Server) Answer(ctx context.Context, request []byte) []byte {
+	req, kind, status := spool.DecodeRequest(request)
+	var body any = spool.Empty{}
+	var last uint64
+	if status == spool.StatusOK {
+		switch r := req.(type) {
+		case *spool.Register:
+			status = s.register(ctx, r)
+		case *spool.Replace:
+			status = s.replace(ctx, r)
+		case *spool.Lookup:
+			body, status = s.lookup(ctx, r)
+		case *spool.Append:
+			status = s.append(ctx, r)
+		case *spool.Read:
+			body, status, last = s.read(ctx, r)
+		}
+	}
+	s.answers[kind][status].Add(1)
+	var reply []byte
+	var err error
+	if status.Success() {
+		reply, err = spool.EncodeReply(status, body)
+	} else {
+		reply, err = spool.EncodeRefused(spool.Refused{Status: status, Time: s.now(), Last: last})
+	}
+	if err != nil {
+		// Nothing that a request says can bring this about.
+		s.log.Error("spool: reply cannot be encoded", "type", kind, "err", err)
+	}
+	return reply
+}
+
+// Answers returns how often requests of a type were answered with a status since
+// the start. Type zero counts those whose type could not be read.
+func (s *Server) Answers(t spool.Type, status spool.Status) uint64 {
+	if int(t) >= len(s.answers) {
+		return 0
+	}
+	return s.answers[t][status].Load()
+}
+
+// Swept returns how many blocks were removed for their age since the start.
+func (s *Server) Swept() uint64 { return s.swept.Load() }
+
+func (s *Server) sweepUntil(ctx context.Context) {
+	tick := time.NewTicker(s.limits.SweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.sweep(ctx)
+		}
+	}
+}
+
+// sweep removes what is too old. A clock that has jumped since the last time is
+// first given until the next time to be put right: it would empty every spool.
+func (s *Server) sweep(ctx context.Context) {
+	now := s.now()
+	s.guard.sweep(now)
+	passed := now.Sub(s.last)
+	s.last = now
+	if passed < 0 || passed > 2*s.limits.SweepEvery+time.Minute {
+		s.log.Warn("spool: the clock has jumped; old blocks stay until the next sweep", "by", passed)
+		return
+	}
+	n, err := s.store.Sweep(ctx, now.Add(-s.limits.MaxAge), now.Add(-s.limits.RememberIDs), now)
+	s.swept.Add(uint64(n))
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("spool: sweep failed", "err", err)
+	}
+}
