@@ -1,0 +1,87 @@
+// Package headers is the header policy: what of a message's header a recipient
+// gets to see, and what a sender may not set.
+//
+// Outgoing rewrites a mail that a mail program submitted, before it is sealed:
+// only fields on a list are kept, and those that tell of the sender's machine and
+// habits are made uniform. Incoming removes from a mail, once opened, what only
+// the receiver may say, and says it. Both work on raw bytes: the body, with all
+// its MIME parts, signatures and encrypted or protected headers (RFC 9788), is not
+// looked at; only line endings are made CRLF.
+//
+// It neither seals nor stores, and knows no keys. What a mail program writes into
+// the body (boundaries, the headers of parts, the copies of header fields that
+// protected headers carry) is the sender's own to control. It may be imported by
+// proxy and the packages beneath it.
+package headers
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// MessageIDDomain is the right-hand side of every message id, the same for all:
+// a name that can never be a host's (RFC 6761 section 6.4).
+const MessageIDDomain = "mailproxy.invalid"
+
+// MaxHeader bounds the header of a submitted mail, in bytes.
+const MaxHeader = 256 << 10
+
+// A Refusal says why a submitted mail is not taken, for SMTP to pass on.
+type Refusal struct {
+	Code     int    // SMTP reply code (RFC 5321 section 4.2)
+	Enhanced [3]int // enhanced status code (RFC 3463)
+	Text     string // one sentence for the user
+	Err      error  // the cause, or nil; may quote the mail, so not for logs
+}
+
+// Error returns the codes and the sentence.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
+}
+
+// Unwrap returns the cause.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// badSender refuses what is in From; badHeader what cannot be read.
+func badSender(format string, args ...any) *Refusal {
+	return &Refusal{Code: 550, Enhanced: [3]int{5, 7, 1}, Text: fmt.Sprintf(format, args...)}
+}
+
+func badHeader(format string, args ...any) *Refusal {
+	return &Refusal{Code: 554, Enhanced: [3]int{5, 6, 0}, Text: fmt.Sprintf(format, args...)}
+}
+
+// A Mailbox is an address and the name shown beside it.
+type Mailbox struct {
+	Address string
+	Name    string // UTF-8; empty for none
+}
+
+// A Policy is how one account's mail is rewritten.
+type Policy struct {
+	// Sender is the account's address, set where a mail has no From, and the name
+	// configured for it. Aliases may stand in From as well, each with a name of
+	// its own: one name would tell that they are one person.
+	Sender  Mailbox
+	Aliases []Mailbox
+	// KeepAutocrypt keeps the Autocrypt and OpenPGP fields.
+	KeepAutocrypt bool
+	// Seen reports whether this account has sent or received a mail with this
+	// message id, without its angle brackets, as recipients know it. Other ids are
+	// removed from In-Reply-To and References. Nil means that it has seen none.
+	Seen func(messageID string) bool
+	Now  func() time.Time // nil means time.Now
+	Rand io.Reader        // nil means crypto/rand
+}
+
+// A Result is a mail as it is to be sealed.
+type Result struct {
+	Message []byte
+	// MessageID is the new message id, OriginalMessageID the one that the mail
+	// program knows it by, or empty; both without angle brackets.
+	MessageID         string
+	OriginalMessageID string
+	From              string   // the address the mail is from: the account's or an alias
+	To, Cc, Bcc       []string // addresses found in these fields
+}

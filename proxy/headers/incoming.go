@@ -1,0 +1,106 @@
+package headers
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"mailproxy/internal/address"
+)
+
+// SenderField is the field in which Incoming says who sealed a mail:
+//
+//	X-Mailproxy-Sender: verified; address=alice@north.test; from=same
+//
+// The first word is a State; from is "same" where the mail's From field names that
+// address and no other, else "differs".
+const SenderField = "X-Mailproxy-Sender"
+
+// A State is how well the sender of a mail is known.
+type State string
+
+const (
+	StateNew      State = "new"      // first mail from an address, or not yet looked up
+	StatePinned   State = "pinned"   // the same key as before
+	StateVerified State = "verified" // and the user has compared safety numbers
+)
+
+// A Seal is what the sealing of a mail has shown.
+type Seal struct {
+	Address string // the address whose key sealed it
+	State   State
+}
+
+// An Arrived mail is one as it is to be kept.
+type Arrived struct {
+	Message []byte
+	// FromMatches says that From names the address that sealed the mail, and no
+	// other: what a mail program shows as its sender is true.
+	FromMatches bool
+	// Damaged says that the header had a line that is no field. All from that line
+	// on has become body, so that nothing is lost and nothing in it is believed.
+	Damaged bool
+}
+
+// receiverOnly are the fields that only the receiving side sets. A sender who set
+// them could pretend to checks that were never made (RFC 8601 section 5), or, with
+// those that mail programs keep in local files, set flags and labels.
+var receiverOnly = map[string]bool{
+	"received": true, "return-path": true, "delivered-to": true, "envelope-to": true,
+	"x-original-to": true, "x-envelope-to": true, "x-envelope-from": true,
+	"authentication-results": true, "received-spf": true,
+	"status": true, "x-status": true, "x-keywords": true, "x-uid": true, "x-uidl": true,
+	"x-imap": true, "x-imapbase": true, "x-account-key": true, "x-identity-key": true,
+}
+
+var receiverOnlyPrefixes = []string{"x-mailproxy-", "arc-", "x-spam-", "x-mozilla-"}
+
+func isReceiverOnly(key string) bool {
+	if receiverOnly[key] {
+		return true
+	}
+	for _, p := range receiverOnlyPrefixes {
+		if strings.HasPrefix(key, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Incoming returns an opened mail without the fields that only the receiver may
+// set, and with ours at the top. All other fields stay as they are. It takes any
+// bytes: what its sender made of a mail is no reason to lose it.
+func Incoming(msg []byte, s Seal) *Arrived {
+	fields, body, bad := split(msg)
+	out := &Arrived{FromMatches: fromIs(fields, s.Address), Damaged: bad != nil}
+
+	from := "differs"
+	if out.FromMatches {
+		from = "same"
+	}
+	var w bytes.Buffer
+	w.Grow(len(msg) + len(msg)/32 + 256)
+	fmt.Fprintf(&w, "%s: %s; address=%s; from=%s\r\n", SenderField, s.State, s.Address, from)
+	for _, f := range fields {
+		if !isReceiverOnly(f.key) {
+			w.WriteString(f.name + ":" + strings.Join(f.lines, "\r\n") + "\r\n")
+		}
+	}
+	w.WriteString("\r\n")
+	out.Message = appendCRLF(w.Bytes(), body)
+	return out
+}
+
+// fromIs reports whether there is one From field with one address, addr.
+func fromIs(fields []field, addr string) bool {
+	n, same := 0, false
+	for _, f := range fields {
+		if f.key != "from" {
+			continue
+		}
+		n++
+		list, bad := addresses(f.value())
+		same = bad == 0 && len(list) == 1 && address.Same(list[0], addr)
+	}
+	return n == 1 && same
+}

@@ -1,0 +1,115 @@
+package headers
+
+import (
+	"bytes"
+	"strings"
+)
+
+// A field is one header field, folding kept.
+type field struct {
+	name string // as written
+	key  string // in lower case
+	// lines are what follows the colon, one for each line, without line endings;
+	// lines after the first begin with white space. None but the first is blank.
+	lines []string
+}
+
+// value returns the field's value, unfolded (RFC 5322 section 2.2.3).
+func (f *field) value() string { return strings.TrimSpace(strings.Join(f.lines, "")) }
+
+// A flaw is a line of a header that belongs to no field.
+type flaw struct {
+	line   int // from 1
+	reason string
+}
+
+// split takes a message apart. Where the header has a flaw, the fields before it
+// are returned and rest begins with the line it is in; else rest is the body.
+//
+// A line ends with LF. What other programs might take for the end of a line or of
+// the header is made harmless in fields: a CR alone, NUL, vertical tab and form
+// feed become spaces, continuation lines of nothing but white space are dropped.
+func split(msg []byte) (fields []field, rest []byte, bad *flaw) {
+	rest = msg
+	for n := 1; len(rest) > 0; n++ {
+		line, after := cutLine(rest)
+		switch {
+		case line == "":
+			return fields, after, nil
+		case line[0] == ' ' || line[0] == '\t':
+			if len(fields) == 0 {
+				return fields, rest, &flaw{n, "begins with white space but continues no field"}
+			}
+			if strings.Trim(line, " \t") != "" {
+				f := &fields[len(fields)-1]
+				f.lines = append(f.lines, line)
+			}
+		case n == 1 && isMbox(line):
+			// Left behind by a program that keeps mail in mbox files.
+		default:
+			f, reason := parseField(line)
+			if reason != "" {
+				return fields, rest, &flaw{n, reason}
+			}
+			fields = append(fields, f)
+		}
+		rest = after
+	}
+	return fields, nil, nil
+}
+
+// cutLine returns the first line of b, cleaned, and what follows it.
+func cutLine(b []byte) (line string, rest []byte) {
+	raw, rest, _ := bytes.Cut(b, []byte{'\n'})
+	raw = bytes.TrimSuffix(raw, []byte{'\r'})
+	if !bytes.ContainsAny(raw, "\r\x00\v\f") {
+		return string(raw), rest
+	}
+	clean := bytes.Clone(raw)
+	for i, c := range clean {
+		if c == '\r' || c == 0 || c == '\v' || c == '\f' {
+			clean[i] = ' '
+		}
+	}
+	return string(clean), rest
+}
+
+func parseField(line string) (f field, reason string) {
+	name, value, ok := strings.Cut(line, ":")
+	if !ok {
+		return f, "has no colon"
+	}
+	name = strings.TrimRight(name, " \t") // RFC 5322 section 4.5 allows it to be read
+	if name == "" {
+		return f, "has no field name"
+	}
+	for _, c := range []byte(name) {
+		if c <= ' ' || c > '~' {
+			return f, "has a field name with a character it may not have"
+		}
+	}
+	return field{name: name, key: strings.ToLower(name), lines: []string{value}}, ""
+}
+
+// isMbox reports whether line is the separator of an mbox file (RFC 4155), and not
+// a From field with white space before its colon.
+func isMbox(line string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(line, ">"), "From ")
+	return ok && !strings.HasPrefix(strings.TrimLeft(rest, " \t"), ":")
+}
+
+// appendCRLF appends b to dst with every LF that follows no CR made CRLF.
+func appendCRLF(dst, b []byte) []byte {
+	for {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return append(dst, b...)
+		}
+		dst = append(dst, b[:i]...)
+		if i == 0 || b[i-1] != '\r' {
+			dst = append(dst, '\r')
+		}
+		dst = append(dst, '\n')
+		b = b[i+1:]
+	}
+}
