@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/argon2"
+
+	"mailproxy/internal/codec"
+	"mailproxy/internal/store"
+	"mailproxy/proxy/mailbox"
+)
+
+// accountVersion is the version of an account's record.
+const accountVersion = 1
+
+// Cost of Argon2id (RFC 9106 section 4 recommends more memory; a password that
+// we made has 100 bits, and one that the user chose guards a loopback port).
+const (
+	argonTime   = 3
+	argonMemory = 16 << 10 // KiB
+	argonLanes  = 1
+	minPassword = 12 // characters of a password that the user chose
+)
+
+// accountRecord is what is kept of an account beside its keys.
+type accountRecord struct {
+	Version     uint8  `cbor:"1,keyasint"`
+	Address     string `cbor:"2,keyasint"`
+	DisplayName string `cbor:"3,keyasint,omitempty"`
+	Salt        []byte `cbor:"4,keyasint"`
+	Hash        []byte `cbor:"5,keyasint"` // Argon2id of the password
+	Registered  bool   `cbor:"6,keyasint,omitempty"`
+}
+
+const accountPrefix = "account/"
+
+func accountKey(address string) []byte { return []byte(accountPrefix + address) }
+
+func (r *accountRecord) put(tx *store.Tx) error {
+	b, err := codec.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return tx.Set(accountKey(r.Address), b)
+}
+
+func listAccounts(st *store.Store) ([]*accountRecord, error) {
+	var list []*accountRecord
+	err := st.View(func(tx *store.Tx) error {
+		return tx.Iterate(store.Range{Prefix: []byte(accountPrefix), Values: true}, func(i store.Item) error {
+			v, err := i.Value()
+			if err != nil {
+				return err
+			}
+			var r accountRecord
+			if err := codec.Unmarshal(v, &r); err != nil {
+				return err
+			}
+			if r.Version != accountVersion {
+				return fmt.Errorf("an account has version %d, this program reads %d", r.Version, accountVersion)
+			}
+			list = append(list, &r)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read accounts: %w", err)
+	}
+	return list, nil
+}
+
+// NewPassword makes a password of 100 random bits in groups that can be typed.
+func NewPassword() string {
+	b := make([]byte, 13)
+	rand.Read(b) // never fails
+	s := strings.ToLower(base32.StdEncoding.EncodeToString(b))[:20]
+	return s[:5] + "-" + s[5:10] + "-" + s[10:15] + "-" + s[15:]
+}
+
+// setPassword hashes password into r.
+func (r *accountRecord) setPassword(password string) error {
+	if len(password) < minPassword {
+		return fmt.Errorf("the password has fewer than %d characters; choose a longer one, or none and one is made", minPassword)
+	}
+	r.Salt = make([]byte, 16)
+	rand.Read(r.Salt)
+	r.Hash = r.hash(password)
+	return nil
+}
+
+func (r *accountRecord) hash(password string) []byte {
+	return argon2.IDKey([]byte(password), r.Salt, argonTime, argonMemory, argonLanes, 32)
+}
+
+// passwords checks logins. Mail clients log in several times a minute with the
+// same password, so one that was right is remembered, as a MAC under a key that
+// lives as long as the process.
+type passwords struct {
+	key [32]byte
+
+	mu    sync.Mutex // guards right, and keeps hashing to one at a time
+	right map[string][sha256.Size]byte
+}
+
+func newPasswords() *passwords {
+	p := &passwords{right: map[string][sha256.Size]byte{}}
+	rand.Read(p.key[:])
+	return p
+}
+
+var errPassword = fmt.Errorf("check password: %w", mailbox.ErrBadPassword)
+
+// check compares password with r's. A nil r takes as long as a wrong password.
+func (p *passwords) check(r *accountRecord, password string) error {
+	mac := hmac.New(sha256.New, p.key[:])
+	if r != nil {
+		mac.Write(r.Hash)
+	}
+	mac.Write([]byte(password))
+	sum := [sha256.Size]byte(mac.Sum(nil))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r == nil {
+		(&accountRecord{Salt: make([]byte, 16)}).hash(password)
+		return errPassword
+	}
+	if known, ok := p.right[r.Address]; ok && subtle.ConstantTimeCompare(known[:], sum[:]) == 1 {
+		return nil
+	}
+	if subtle.ConstantTimeCompare(r.hash(password), r.Hash) != 1 {
+		return errPassword
+	}
+	p.right[r.Address] = sum
+	return nil
+}
+
+// ErrAccountExists is returned when an account is added twice.
+var ErrAccountExists = errors.New("account exists")

@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"errors"
+
+	"mailproxy/internal/address"
+	"mailproxy/internal/store"
+	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
+	"mailproxy/proxy/headers"
+	"mailproxy/proxy/inbox"
+	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/seal"
+	"mailproxy/spool"
+)
+
+// sending is an account as the outbox sees it.
+type sending struct{ *account }
+
+var _ outbox.Account = sending{}
+
+// outboxAccount finds an account for the outbox.
+func (d *Daemon) outboxAccount(addr string) (outbox.Account, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.accounts[addr]
+	if a == nil {
+		return nil, false
+	}
+	return sending{a}, true
+}
+
+func (s sending) Address() string            { return s.keys.Address() }
+func (s sending) Owns(addr string) bool      { return address.Same(addr, s.keys.Address()) }
+func (s sending) Network() mixclient.Network { return s.network }
+func (s sending) Sender() (seal.Sender, error) {
+	return s.keys.Sender(), nil
+}
+
+func (s sending) Clean(message []byte) ([]byte, error) {
+	s.mu.Lock()
+	name := s.record.DisplayName
+	s.mu.Unlock()
+	mail, err := s.d.mail.Account(s.keys.Address())
+	if err != nil {
+		return nil, err
+	}
+	result, err := headers.Outgoing(message, headers.Policy{
+		Sender: headers.Mailbox{Address: s.keys.Address(), Name: name},
+		Seen: func(id string) bool {
+			seen, err := mail.HasMessageID(id)
+			if err != nil {
+				s.d.log.Error("proxy: message ids cannot be read", "err", err)
+			}
+			return seen
+		},
+		Now: s.d.opt.Now,
+	})
+	if r, ok := headers.AsRefusal(err); ok {
+		return nil, &outbox.Refusal{Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Err: r.Err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result.Message, nil
+}
+
+func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
+	err = s.d.store.View(func(tx *store.Tx) (err error) {
+		bundle, err = s.book.ForSealing(tx, addr)
+		return err
+	})
+	switch {
+	case errors.Is(err, contacts.ErrFetch):
+		return nil, outbox.ErrUnknown
+	case errors.Is(err, contacts.ErrHeld):
+		return nil, outbox.ErrHeld
+	}
+	return bundle, err
+}
+
+func (s sending) Learn(addr string, bundle *spool.SignedBundle) error {
+	var c *contacts.Contact
+	err := s.d.store.Update(func(tx *store.Tx) (err error) {
+		c, err = s.book.Fetched(tx, addr, bundle)
+		return err
+	})
+	switch {
+	case errors.Is(err, contacts.ErrRejected):
+		return outbox.ErrHeld // the provider insists on a key that the user refused
+	case err != nil:
+		return err
+	case c.State == contacts.StateChanged:
+		return outbox.ErrHeld
+	}
+	return nil
+}
+
+// receiving is an account as its inbox sees it.
+type receiving struct{ *account }
+
+var _ inbox.Account = receiving{}
+
+func (r receiving) Address() string           { return r.keys.Address() }
+func (r receiving) Recipient() seal.Recipient { return r.keys.Recipient() }
+
+func (r receiving) Admit(tx *store.Tx, bundle *spool.SignedBundle) (*contacts.Contact, contacts.Verdict, error) {
+	return r.book.Received(tx, bundle)
+}
+
+func (r receiving) Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error) {
+	return r.book.Judge(tx, sender, identity, fetches)
+}
+
+func (r receiving) Receive(content []byte, sender string, known contacts.State) []byte {
+	return headers.Incoming(content, headers.Seal{Address: sender, State: headers.State(known.String())}).Message
+}
+
+func (r receiving) Confirm(tx *store.Tx, from string, id seal.ID) error {
+	return r.d.outbox.ConfirmTx(tx, r.keys.Address(), from, id)
+}
+
+func (r receiving) Receipt(tx *store.Tx, to string, id seal.ID) error {
+	if !r.d.opt.Receipts {
+		return nil
+	}
+	return r.d.outbox.ReceiptTx(tx, r.keys.Address(), to, id)
+}

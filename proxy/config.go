@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"mailproxy/internal/store"
+)
+
+// ConfigVersion is the version of the configuration file that this program reads.
+const ConfigVersion = 1
+
+// A Config is the file given to "mailproxy run --config".
+type Config struct {
+	Version int    `toml:"version"`
+	Dir     string `toml:"dir" comment:"where mail and keys are kept; relative to this file"`
+	// Network says which network to use and whom to believe about it.
+	Network NetworkConfig `toml:"network"`
+	Listen  ListenConfig  `toml:"listen"`
+	Mail    MailConfig    `toml:"mail"`
+}
+
+// NetworkConfig names the network document.
+type NetworkConfig struct {
+	Document  string   `toml:"document" comment:"file with the signed network document; relative to this file"`
+	Gateway   string   `toml:"gateway,omitempty" comment:"name of the gateway to use; without it one is chosen and kept"`
+	Keys      []string `toml:"keys" comment:"the keys that may have signed the document"`
+	Threshold int      `toml:"threshold" comment:"how many of them must have"`
+}
+
+// ListenConfig says where mail clients connect.
+type ListenConfig struct {
+	SMTP           string `toml:"smtp"`
+	IMAP           string `toml:"imap"`
+	POP3           string `toml:"pop3"`
+	AllowPlaintext bool   `toml:"allow_plaintext" comment:"let mail clients log in without TLS"`
+}
+
+// MailConfig says how mail is treated.
+type MailConfig struct {
+	Receipts bool `toml:"receipts" comment:"tell senders, some minutes later, that their mail arrived"`
+}
+
+// DefaultConfig returns the configuration with all defaults.
+func DefaultConfig() Config {
+	return Config{
+		Version: ConfigVersion, Dir: "data",
+		Listen: ListenConfig{SMTP: "127.0.0.1:1025", IMAP: "127.0.0.1:1143", POP3: "127.0.0.1:1110"},
+		Mail:   MailConfig{Receipts: true},
+	}
+}
+
+// LoadConfig reads a configuration file. Relative paths in it are made relative
+// to the file.
+func LoadConfig(file string) (Config, error) {
+	c := DefaultConfig()
+	c.Version = 0 // the file must say it
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(&c); err != nil {
+		var syntax *toml.DecodeError
+		var unknown *toml.StrictMissingError
+		switch {
+		case errors.As(err, &unknown):
+			return c, fmt.Errorf("configuration %s has settings that this program does not know:\n%s", file, unknown.String())
+		case errors.As(err, &syntax):
+			row, col := syntax.Position()
+			return c, fmt.Errorf("configuration %s, line %d, column %d: %w", file, row, col, err)
+		}
+		return c, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	switch {
+	case c.Version != ConfigVersion:
+		return c, fmt.Errorf("configuration %s has version %d, this program reads %d: see the README for what changed", file, c.Version, ConfigVersion)
+	case c.Network.Document == "":
+		return c, fmt.Errorf("configuration %s names no network document: set network.document", file)
+	case c.Dir == "":
+		return c, fmt.Errorf("configuration %s names no directory: set dir", file)
+	}
+	base := filepath.Dir(file)
+	for _, p := range []*string{&c.Dir, &c.Network.Document} {
+		if !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+	return c, nil
+}
+
+// Write writes c as a file that only its owner reads.
+func (c Config) Write(file string) error {
+	b, err := toml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode configuration: %w", err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+// storeKey returns the key that encrypts the store in dir: from the file
+// "store.key", which is made with a new store and never again.
+func storeKey(dir string) ([]byte, error) {
+	file := filepath.Join(dir, "store.key")
+	key, err := os.ReadFile(file)
+	if err == nil {
+		if len(key) != store.KeySize {
+			return nil, fmt.Errorf("key file %s has %d bytes, want %d: restore it from a backup", file, len(key), store.KeySize)
+		}
+		return key, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read key file: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "store")); err == nil {
+		return nil, fmt.Errorf("key file %s is missing, and the mail in %s cannot be opened without it: restore it from a backup", file, dir)
+	}
+	key = make([]byte, store.KeySize)
+	rand.Read(key) // never fails
+	return key, writeSynced(file, key)
+}
+
+// writeSynced writes a small secret file so that a crash leaves all of it or
+// nothing.
+func writeSynced(file string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // made with mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", file, err), os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(file))
+}

@@ -1,0 +1,322 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"mailproxy/internal/address"
+	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
+	"mailproxy/proxy/inbox"
+	"mailproxy/proxy/keys"
+	"mailproxy/spool"
+	"mailproxy/spool/client"
+)
+
+// All times by which accounts are looked after.
+var (
+	// tendEvery is how often keys are looked at for rotation, and inboxes for what
+	// has waited too long.
+	tendEvery = time.Hour
+	// registerFirst and registerMost bound the wait after a provider refused for a
+	// reason that may pass.
+	registerFirst = 10 * time.Second
+	registerMost  = 10 * time.Minute
+)
+
+// repliesWaiting bounds replies to reads that are not yet stored: as many as are
+// in flight when the disk stalls for half a minute.
+const repliesWaiting = 64
+
+// An engine is one anonymity network and the accounts that it carries. Each of
+// its read slots picks one account at random.
+type engine struct {
+	network mixclient.Network
+	replies chan func() // to be stored one after the other
+
+	mu       sync.Mutex // guards accounts
+	accounts []*account // those that are registered
+}
+
+// account is one account while the daemon runs.
+type account struct {
+	d       *Daemon
+	keys    *keys.Account
+	book    *contacts.Book
+	network mixclient.Network
+	inbox   *inbox.Inbox
+	reader  *client.Reader
+	service mixclient.Service
+
+	// timing says when the reply that is being stored travelled. It belongs to
+	// the engine's one storing goroutine.
+	timing mixclient.Timing
+
+	registered chan struct{} // closed once the provider has the account
+	refused    chan error    // of capacity one: why it never will
+
+	mu      sync.Mutex // guards record and problem
+	record  *accountRecord
+	problem error // why it is not registered, or not read
+}
+
+// loadAccount reads an account's keys and inbox. It starts nothing.
+func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
+	a := &account{d: d, record: r, network: d.opt.Network(r.Address), registered: make(chan struct{}), refused: make(chan error, 1)}
+	if a.network == nil {
+		return nil, fmt.Errorf("load account %s: no network carries it", r.Address)
+	}
+	if r.Registered {
+		close(a.registered)
+	}
+	var err error
+	if a.keys, err = keys.Load(d.store, r.Address, d.opt.Now); err != nil {
+		return nil, fmt.Errorf("load account %s: %w", r.Address, err)
+	}
+	if a.book, err = contacts.NewBook(r.Address, d.opt.Now); err != nil {
+		return nil, fmt.Errorf("load account %s: %w", r.Address, err)
+	}
+	return a, nil
+}
+
+// start begins to register, read and send for an account. d.mu is held.
+func (d *Daemon) start(a *account) error {
+	var err error
+	a.inbox, err = inbox.Open(inbox.Config{
+		Store: d.store, Mailbox: d.mail, Account: receiving{a}, Now: d.opt.Now,
+		Observe: d.opt.Observe, Logger: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("start account %s: %w", a.keys.Address(), err)
+	}
+	var e *engine
+	for _, have := range d.engines {
+		if have.network == a.network {
+			e = have
+		}
+	}
+	if e == nil {
+		e = &engine{network: a.network, replies: make(chan func(), repliesWaiting)}
+		d.engines = append(d.engines, e)
+		d.wg.Go(func() { d.outbox.Run(d.ctx, e.network) })
+		d.wg.Go(func() { e.store(d.ctx) })
+		e.network.SetReads(e.next)
+	}
+	d.wg.Go(func() { a.run(d.ctx, e) })
+	return nil
+}
+
+// next fills a read slot: with a read of one account's spool, picked at random.
+// It is called by the engine and returns at once.
+func (e *engine) next() (mixclient.Read, bool) {
+	e.mu.Lock()
+	if len(e.accounts) == 0 {
+		e.mu.Unlock()
+		return mixclient.Read{}, false
+	}
+	a := e.accounts[rand.N(len(e.accounts))]
+	e.mu.Unlock()
+	request, done := a.reader.Next(a.d.opt.Now())
+	return mixclient.Read{To: a.service, Request: request, Done: func(reply []byte, t mixclient.Timing, err error) {
+		f := func() {
+			a.timing = t
+			if err == nil {
+				a.setProblem(nil) // unless the reply says otherwise
+			}
+			done(reply, err)
+		}
+		select {
+		case e.replies <- f:
+		default:
+			// The disk has stalled; the block is read again.
+			done(nil, mixclient.ErrLost)
+		}
+	}}, true
+}
+
+// store runs what replies bring, one at a time, until ctx ends.
+func (e *engine) store(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-e.replies:
+			f()
+		}
+	}
+}
+
+// deliver stores a block that the reader received.
+func (a *account) deliver(_ uint64, block []byte) error {
+	return a.inbox.Store(block, a.reader.Cursor(), a.timing)
+}
+
+// run registers the account, then keeps its bundle current and its inbox tidy,
+// until ctx ends.
+func (a *account) run(ctx context.Context, e *engine) {
+	if !a.begin(ctx) {
+		return
+	}
+	e.mu.Lock()
+	e.accounts = append(e.accounts, a)
+	e.mu.Unlock()
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		a.publish(ctx)
+		if err := a.inbox.Tend(); err != nil {
+			a.d.log.Error("proxy: inbox", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// begin finds the provider, registers if that was not done before, and makes the
+// reader. It returns false when ctx ends or the provider refuses for good.
+func (a *account) begin(ctx context.Context) bool {
+	backoff := registerFirst
+	for {
+		err := a.register(ctx)
+		if err == nil {
+			a.setProblem(nil)
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		a.setProblem(err)
+		if !client.IsTemporary(err) {
+			a.d.log.Error("proxy: an account cannot be registered", "err", err)
+			a.refused <- err
+			return false
+		}
+		wait := backoff
+		if errors.Is(err, mixclient.ErrLost) {
+			wait = 0 // a slot's wait is random already
+		} else {
+			backoff = min(2*backoff, registerMost)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
+}
+
+// errProvider is a domain that is not in the network, or no longer.
+var errProvider = errors.New("the account's provider is not in the network")
+
+func (a *account) register(ctx context.Context) error {
+	_, domain := address.Split(a.keys.Address())
+	list, err := a.network.Services(ctx, mixclient.KindSpool)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, s := range list {
+		if s.Provider == domain {
+			a.service, found = s, true
+		}
+	}
+	if !found {
+		return errProvider
+	}
+	a.mu.Lock()
+	record := *a.record
+	a.mu.Unlock()
+	if !record.Registered {
+		bundle, signed := a.keys.Bundle()
+		if err := a.client().Register(ctx, a.keys.IdentityKey(), a.keys.ReadKey(), signed); err != nil {
+			return err
+		}
+		if err := a.keys.Published(bundle.Version); err != nil {
+			return err
+		}
+		record.Registered = true
+		if err := a.d.store.Update(record.put); err != nil {
+			return fmt.Errorf("note the registration: %w", err)
+		}
+		a.mu.Lock()
+		a.record = &record
+		a.mu.Unlock()
+		close(a.registered)
+	}
+	cursor, err := a.inbox.Cursor()
+	if err != nil {
+		return err
+	}
+	a.reader, err = client.NewReader(client.ReaderOptions{
+		Service: a.service, Key: a.keys.ReadKey(), Signing: a.signing(), Cursor: cursor,
+		Deliver: a.deliver, Failed: a.readFailed,
+	})
+	return err
+}
+
+func (a *account) signing() client.Signing {
+	return client.Signing{Instance: spool.Instance(a.keys.Instance()), Nonce: a.keys.Nonce, Now: a.d.opt.Now}
+}
+
+func (a *account) client() *client.Client {
+	return client.New(a.network, a.service, a.signing())
+}
+
+// readFailed takes what is wrong with a read that was answered, or lost.
+func (a *account) readFailed(err error) {
+	var refused *spool.Refused
+	switch {
+	case errors.Is(err, mixclient.ErrLost), errors.Is(err, mixclient.ErrClosed):
+		return // the next read does its work
+	case errors.As(err, &refused) && refused.Status == spool.StatusCursorAhead:
+		// The provider lost blocks, to a restored backup perhaps. What is there
+		// from now on has lower numbers than we have read.
+		a.d.log.Warn("proxy: the spool has lost blocks; reading goes on behind the last it has")
+		a.reader.Reset(refused.Last)
+	}
+	a.setProblem(err)
+}
+
+func (a *account) setProblem(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.problem = err
+}
+
+// publish replaces the prekey when it is due, and the bundle at the provider when
+// that has an older one.
+func (a *account) publish(ctx context.Context) {
+	if _, err := a.keys.Rotate(); err != nil {
+		a.d.log.Error("proxy: prekey rotation failed", "err", err)
+	}
+	for ctx.Err() == nil {
+		signed, err := a.keys.Unpublished()
+		if err != nil {
+			a.d.log.Error("proxy: key bundle", "err", err)
+			return
+		}
+		if signed == nil {
+			return
+		}
+		bundle, err := signed.Open()
+		if err == nil {
+			err = a.client().Replace(ctx, a.keys.IdentityKey(), signed)
+		}
+		if err == nil {
+			err = a.keys.Published(bundle.Version)
+		}
+		if err != nil && !errors.Is(err, mixclient.ErrLost) {
+			if ctx.Err() == nil {
+				a.d.log.Warn("proxy: the key bundle could not be published; trying again later", "err", err)
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package inbox
+
+import (
+	"errors"
+	"fmt"
+
+	"mailproxy/internal/store"
+	"mailproxy/proxy/contacts"
+	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/progress"
+	"mailproxy/proxy/seal"
+)
+
+// deliver verifies a complete message and puts it where it belongs. in.mu is
+// held. It returns nil when the message needs no more attention now: delivered,
+// rejected for good, or held.
+func (in *Inbox) deliver(id seal.ID, p *partial) error {
+	opened, err := in.open(id)
+	if err != nil {
+		return err
+	}
+	if opened == nil {
+		return in.reject(id, p)
+	}
+	var contact *contacts.Contact
+	var verdict contacts.Verdict
+	err = in.cfg.Store.Update(func(tx *store.Tx) (err error) {
+		contact, verdict, err = in.cfg.Account.Admit(tx, opened.Bundle)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("deliver message: %w", err)
+	}
+	switch verdict {
+	case contacts.Deliver:
+		return in.place(id, p, opened, contact.State)
+	case contacts.Hold:
+		in.Counters.Held.Add(1)
+		p.held = &holding{sender: opened.Sender.Address, identity: opened.Sender.Identity, fetches: contact.Fetches}
+		return nil
+	}
+	in.log.Warn("inbox: a message was sealed with a key that is not its sender's, and was dropped")
+	return in.reject(id, p)
+}
+
+// open assembles and verifies a message. It returns nil and no error for one that
+// does not verify.
+func (in *Inbox) open(id seal.ID) (*seal.Opened, error) {
+	opened, err := seal.Assemble(in.cfg.Account.Recipient(), seal.MaxContent, func(i uint32) (*seal.Part, error) { return in.part(id, i) })
+	if errors.Is(err, errStore) {
+		return nil, fmt.Errorf("put a message together: %w", err)
+	}
+	if err != nil {
+		in.log.Warn("inbox: a message does not verify and was dropped", "err", err)
+		return nil, nil
+	}
+	return opened, nil
+}
+
+// judge asks again what is to be done with a held message. in.mu is held.
+func (in *Inbox) judge(id seal.ID, p *partial) error {
+	var verdict contacts.Verdict
+	err := in.cfg.Store.View(func(tx *store.Tx) (err error) {
+		verdict, err = in.cfg.Account.Judge(tx, p.held.sender, p.held.identity, p.held.fetches)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("judge held message: %w", err)
+	}
+	switch verdict {
+	case contacts.Hold:
+		return nil
+	case contacts.Deliver:
+		p.held = nil
+		return in.deliver(id, p)
+	}
+	p.held = nil
+	return in.reject(id, p)
+}
+
+// reject drops a complete message for good.
+func (in *Inbox) reject(id seal.ID, p *partial) error {
+	in.Counters.Rejected.Add(1)
+	return in.finish(id, p, func(*store.Tx) error { return nil })
+}
+
+// place puts an admitted message where its kind belongs.
+func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Opened, known contacts.State) error {
+	switch opened.Kind {
+	case seal.KindMail:
+		return in.placeMail(id, p, opened, known)
+	case seal.KindReceipt:
+		return in.placeReceipt(id, p, opened)
+	}
+	in.log.Warn("inbox: a message is of a kind that this program does not know; a newer one may", "kind", opened.Kind)
+	return in.reject(id, p)
+}
+
+func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Opened, known contacts.State) error {
+	sender := opened.Sender.Address
+	staged, err := in.cfg.Mailbox.Stage(in.cfg.Account.Receive(opened.Content, sender, known))
+	if err != nil {
+		return fmt.Errorf("store mail: %w", err)
+	}
+	err = in.finish(id, p, func(tx *store.Tx) error {
+		if err := in.cfg.Account.Receipt(tx, sender, id); err != nil {
+			return err
+		}
+		_, err := in.mail.DeliverTx(tx, "INBOX", staged, nil, in.cfg.Now())
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, in.cfg.Mailbox.Discard(staged))
+	}
+	in.Counters.Delivered.Add(1)
+	in.cfg.Observe.Tell(progress.Event{
+		Kind: progress.Delivered, At: in.cfg.Now(), Account: in.cfg.Account.Address(),
+		Message: id, Count: p.count,
+	})
+	return nil
+}
+
+func (in *Inbox) placeReceipt(id seal.ID, p *partial, opened *seal.Opened) error {
+	of, err := outbox.ParseReceipt(opened.Content)
+	if err != nil {
+		in.log.Warn("inbox: a receipt is malformed and was dropped", "err", err)
+		return in.reject(id, p)
+	}
+	err = in.finish(id, p, func(tx *store.Tx) error {
+		return in.cfg.Account.Confirm(tx, opened.Sender.Address, of)
+	})
+	if err == nil {
+		in.Counters.Receipts.Add(1)
+	}
+	return err
+}
+
+// finish runs what in a transaction that also records the message as seen and
+// removes its parts.
+func (in *Inbox) finish(id seal.ID, p *partial, what func(*store.Tx) error) error {
+	err := in.cfg.Store.Update(func(tx *store.Tx) error {
+		if err := what(tx); err != nil {
+			return err
+		}
+		if err := in.markSeen(tx, id); err != nil {
+			return err
+		}
+		return in.removeTx(tx, id)
+	})
+	if err != nil {
+		return fmt.Errorf("deliver message: %w", err)
+	}
+	in.parts -= len(p.have)
+	delete(in.partial, id)
+	return nil
+}

@@ -1,0 +1,291 @@
+package outbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"mailproxy/internal/store"
+	"mailproxy/mixclient"
+	"mailproxy/proxy/progress"
+	"mailproxy/proxy/seal"
+	"mailproxy/spool"
+	"mailproxy/spool/client"
+)
+
+var (
+	// ErrUnknown is returned by Account.Bundle for a recipient to be looked up.
+	ErrUnknown = errors.New("recipient's keys are not known")
+	// ErrHeld is returned by Account.Bundle and Account.Learn for a recipient
+	// whose identity key changed, until the user decides.
+	ErrHeld = errors.New("recipient's identity key changed")
+
+	// errNoProvider is a domain that is not in the network any more.
+	errNoProvider = errors.New("the recipient's provider is not in the network")
+)
+
+// Run sends the mail of those accounts whose engine network is, until ctx ends.
+// At most one query of the outbox waits for a slot at any time: who goes next is
+// decided anew for each.
+func (o *Outbox) Run(ctx context.Context, network mixclient.Network) {
+	for ctx.Err() == nil {
+		o.mu.Lock()
+		now := o.cfg.Now()
+		t, at := o.take(network, now)
+		wake := o.wake
+		o.mu.Unlock()
+		if t != nil {
+			o.perform(ctx, network, t)
+			continue
+		}
+		var timer <-chan time.Time
+		if !at.IsZero() {
+			timer = time.After(at.Sub(now))
+		}
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-timer:
+		}
+	}
+}
+
+// perform asks the network and returns once the query has left or failed; what
+// comes of it is dealt with when its reply is there.
+func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task) {
+	left := make(chan struct{})
+	var once sync.Once
+	gone := func() { once.Do(func() { close(left) }) }
+	o.wg.Go(func() {
+		defer gone()
+		if t.lookup {
+			o.lookUp(mixclient.WithTrace(ctx, &mixclient.Trace{Sent: func(mixclient.Timing) { gone() }}), network, t.part)
+			return
+		}
+		o.appendBlock(ctx, network, t, gone)
+	})
+	<-left
+}
+
+// serviceOf finds the spool service of a domain.
+func serviceOf(ctx context.Context, network mixclient.Network, domain string) (mixclient.Service, error) {
+	list, err := network.Services(ctx, mixclient.KindSpool)
+	if err != nil {
+		return mixclient.Service{}, fmt.Errorf("list providers: %w", err)
+	}
+	for _, s := range list {
+		if s.Provider == domain {
+			return s, nil
+		}
+	}
+	return mixclient.Service{}, errNoProvider
+}
+
+// lookUp asks the recipient's provider for the recipient's key bundle.
+func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part) {
+	o.mu.Lock()
+	address := p.Address
+	a, ok := o.cfg.Account(p.job.message.Account)
+	o.mu.Unlock()
+	name, domain, err := parseAddress(address)
+	if !ok {
+		err = errors.New("the account is gone")
+	}
+	var service mixclient.Service
+	if err == nil {
+		service, err = serviceOf(ctx, network, domain)
+	}
+	var bundle *spool.SignedBundle
+	if err == nil {
+		bundle, _, err = client.New(network, service, client.Signing{}).Lookup(ctx, name)
+	}
+	if err == nil {
+		err = a.Learn(address, bundle)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p.busy = false
+	defer o.stir()
+	switch {
+	case err == nil:
+		p.backoff, p.refusal = 0, nil // the bundle is there at the next turn
+	case ctx.Err() != nil:
+	case errors.Is(err, mixclient.ErrLost):
+		p.notBefore = o.cfg.Now().Add(lostDelay(network))
+	case errors.Is(err, ErrHeld):
+		o.hold(p)
+	case errors.Is(err, spool.StatusNoUser), errors.Is(err, errNoProvider):
+		o.fail(p, err)
+	default:
+		o.refused(p, err)
+	}
+}
+
+// takeQueued decides what a queued part needs next. A part whose bundle is known
+// is sealed on a goroutine of its own, which takes no slot. o.mu must be held.
+func (o *Outbox) takeQueued(a Account, p *part) *task {
+	bundle, err := a.Bundle(p.Address)
+	switch {
+	case err == nil:
+		p.busy = true
+		o.wg.Go(func() { o.seal(a, p, bundle) })
+	case errors.Is(err, ErrUnknown):
+		p.busy = true
+		return &task{part: p, lookup: true}
+	case errors.Is(err, ErrHeld):
+		o.hold(p)
+	default:
+		o.log.Error("outbox: contacts cannot be read", "err", err)
+		o.refused(p, err)
+	}
+	return nil
+}
+
+// seal makes the blocks of p and commits them and the message id, before any of
+// them is sent.
+func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
+	next, err := o.writeBlocks(a, p, to)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.stir()
+	p.busy = false
+	if err != nil {
+		if errors.Is(err, seal.ErrTooLarge) {
+			o.fail(p, err)
+			return
+		}
+		o.log.Error("outbox: sealing failed", "err", err)
+		o.refused(p, err)
+		return
+	}
+	p.recipient = next
+	p.missing = int(next.Count)
+	for i := range next.Count {
+		p.fresh = append(p.fresh, i)
+	}
+	o.cfg.Observe.Tell(progress.Event{
+		Kind: progress.Sealed, At: o.cfg.Now(), Account: p.job.message.Account, Recipient: p.Address,
+		Outbox: p.job.id.String(), Message: p.Sealed, Count: p.Count,
+	})
+}
+
+// writeBlocks returns p's record as it then stands on disk. Only the job's
+// message and p's number and record are read, which nobody changes while p is
+// busy.
+func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, error) {
+	next := p.recipient
+	content, err := o.content(p.job.id, p.job.message.Size)
+	if err != nil {
+		return next, err
+	}
+	sender, err := a.Sender()
+	if err != nil {
+		return next, err
+	}
+	next.Sealed = newSealID()
+	s, err := seal.New(seal.Message{ID: next.Sealed, Kind: p.job.message.Kind, Content: content}, sender, to)
+	if err != nil {
+		return next, err
+	}
+	next.Count, next.Spool, next.State = uint32(s.Count()), to.Spool, Sealed
+	err = o.inBatches(s.Count(), func(tx *store.Tx, i int) error {
+		b, err := s.Block(i)
+		if err != nil {
+			return err
+		}
+		return tx.Set(key(kindBlock, p.job.id, p.number, uint32(i)), b)
+	})
+	if err != nil {
+		return next, err
+	}
+	err = o.cfg.Store.Update(func(tx *store.Tx) error {
+		where := key(kindRecipient, p.job.id, p.number)
+		if err := tx.Set(sealedKey(next.Sealed), where[len(prefix(kindRecipient)):]); err != nil {
+			return err
+		}
+		return put(tx, where, &next)
+	})
+	return next, err
+}
+
+// appendBlock appends one block to the recipient's spool. gone is called once
+// the query has left.
+func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *task, gone func()) {
+	p := t.part
+	o.mu.Lock()
+	m, r, blockKey := p.job.message, p.recipient, key(kindBlock, p.job.id, p.number, t.index)
+	event := progress.Event{
+		Account: m.Account, Recipient: r.Address, Outbox: p.job.id.String(),
+		Message: r.Sealed, Index: t.index, Count: r.Count,
+	}
+	o.mu.Unlock()
+	tell := func(kind progress.Kind, timing mixclient.Timing) {
+		e := event
+		e.Kind, e.At, e.Timing = kind, o.cfg.Now(), timing
+		o.cfg.Observe.Tell(e)
+	}
+	ctx = mixclient.WithTrace(ctx, &mixclient.Trace{
+		Sent: func(timing mixclient.Timing) { tell(progress.Sent, timing); gone() },
+		Done: func(timing mixclient.Timing) { tell(progress.Acked, timing) },
+	})
+	err := o.appendOnce(ctx, network, r, blockKey)
+	var updateErr error
+	if err == nil {
+		updateErr = o.cfg.Store.Update(func(tx *store.Tx) error { return tx.Delete(blockKey) })
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.stir()
+	switch {
+	case err == nil && updateErr == nil:
+		p.missing--
+		p.backoff, p.refusal = 0, nil
+		if p.missing == 0 {
+			o.inSpool(p)
+		}
+	case err == nil:
+		// Appending once more does no harm, and then it may be noted.
+		o.log.Error("outbox: an acknowledged block could not be noted", "err", updateErr)
+		p.again = append(p.again, attempt{t.index, o.cfg.Now().Add(o.cfg.Times.RetryFirst)})
+	case ctx.Err() != nil:
+		p.fresh = append(p.fresh, t.index)
+	case errors.Is(err, mixclient.ErrLost):
+		p.again = append(p.again, attempt{t.index, o.cfg.Now().Add(lostDelay(network))})
+	case errors.Is(err, spool.StatusNoSpool), errors.Is(err, errNoProvider):
+		p.fresh = append(p.fresh, t.index)
+		o.fail(p, err)
+	default:
+		p.fresh = append(p.fresh, t.index)
+		o.refused(p, err)
+	}
+}
+
+func (o *Outbox) appendOnce(ctx context.Context, network mixclient.Network, r recipient, blockKey []byte) error {
+	_, domain, err := parseAddress(r.Address)
+	if err != nil {
+		return err
+	}
+	service, err := serviceOf(ctx, network, domain)
+	if err != nil {
+		return err
+	}
+	var block []byte
+	err = o.cfg.Store.View(func(tx *store.Tx) (err error) {
+		block, err = tx.Get(blockKey)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read sealed block: %w", err)
+	}
+	_, err = client.New(network, service, client.Signing{}).Append(ctx, r.Spool, block, nil)
+	return err
+}
+
+// newSealID draws the id by which the recipient knows a message.
+func newSealID() (id seal.ID) {
+	rand.Read(id[:]) // never fails
+	return id
+}

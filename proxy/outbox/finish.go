@@ -1,0 +1,357 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailproxy/internal/store"
+	"mailproxy/proxy/progress"
+	"mailproxy/proxy/report"
+	"mailproxy/proxy/seal"
+	"mailproxy/spool"
+	"mailproxy/spool/client"
+)
+
+// reporter is who signs reports as their sender. Nobody can answer it.
+const reporter = "postmaster@localhost"
+
+// A fate is how a part ends: the report that its sender gets, if any.
+type fate struct {
+	reason report.Reason
+	cause  error // for experts; may be nil
+	silent bool  // nobody asked to hear of it
+}
+
+// fail ends p with a report to the sender. o.mu must be held.
+func (o *Outbox) fail(p *part, err error) {
+	f := &fate{reason: report.Expired, cause: err}
+	switch {
+	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusNoSpool):
+		f.reason = report.UnknownUser
+	case errors.Is(err, errNoProvider):
+		f.reason = report.UnknownProvider
+	case errors.Is(err, spool.StatusFull):
+		f.reason = report.SpoolFull
+	case errors.Is(err, ErrHeld):
+		f.reason = report.KeyChanged
+	case errors.Is(err, client.ErrReply), errors.Is(err, seal.ErrKeys):
+		f.reason = report.KeyInvalid
+	}
+	f.silent = p.job.message.Kind != seal.KindMail || !p.Notify.Failure()
+	p.fate = f
+	o.end(p)
+}
+
+// end starts to end p as p.fate says. o.mu must be held.
+func (o *Outbox) end(p *part) {
+	p.busy = true
+	m, r, f := *p.job.message, p.recipient, *p.fate
+	o.wg.Go(func() {
+		err := o.finish(p.job.id, p.number, m, r, f)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		p.busy = false
+		if err != nil {
+			// The part keeps its fate and comes to its turn again.
+			o.log.Error("outbox: the end of a message could not be stored", "err", err)
+			p.notBefore = o.cfg.Now().Add(o.cfg.Times.RetryFirst)
+			o.stir()
+			return
+		}
+		o.remove(p)
+		if f.reason != report.Delivered {
+			o.cfg.Observe.Tell(progress.Event{
+				Kind: progress.Failed, At: o.cfg.Now(), Account: m.Account, Recipient: r.Address,
+				Outbox: p.job.id.String(), Message: r.Sealed,
+			})
+		}
+	})
+}
+
+// finish puts the report into the sender's INBOX, if there is to be one, and
+// removes the part in the same transaction.
+func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) error {
+	if f.silent {
+		return o.cfg.Store.Update(func(tx *store.Tx) error { return o.removeTx(tx, id, number, r) })
+	}
+	account, err := o.cfg.Mailbox.Account(m.Account)
+	if err != nil {
+		return fmt.Errorf("report to the sender: %w", err)
+	}
+	text, err := o.reportOn(id, m, r, f)
+	if err != nil {
+		return err
+	}
+	staged, err := o.cfg.Mailbox.Stage(text)
+	if err != nil {
+		return fmt.Errorf("report to the sender: %w", err)
+	}
+	err = o.cfg.Store.Update(func(tx *store.Tx) error {
+		if _, err := account.DeliverTx(tx, "INBOX", staged, nil, o.cfg.Now()); err != nil {
+			return err
+		}
+		if f.keeps() {
+			r.ToldDelay = true
+			return put(tx, key(kindRecipient, id, number), &r)
+		}
+		return o.removeTx(tx, id, number, r)
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("report to the sender: %w", err), o.cfg.Mailbox.Discard(staged))
+	}
+	return nil
+}
+
+// keeps reports whether the part goes on after its report.
+func (f *fate) keeps() bool {
+	return f.reason == report.Delayed || f.reason == report.DelayedFull || f.reason == report.Held
+}
+
+func (o *Outbox) reportOn(id ID, m message, r recipient, f fate) ([]byte, error) {
+	original, err := o.content(id, m.Size)
+	if err != nil {
+		return nil, err
+	}
+	about := f.reason.For(r.Address, m.submitted().Add(o.cfg.Times.Expire))
+	about.Original, about.OriginalType = r.Original, r.OriginalType
+	if f.cause != nil {
+		about.Diagnostic = f.cause.Error()
+	}
+	text, err := report.Build(report.Report{
+		From: reporter, To: m.Account, EnvelopeID: m.EnvelopeID, Arrival: m.submitted(),
+		Recipients: []report.Recipient{about}, Original: original,
+		Whole: m.Return == ReturnFull && !m.HeaderOnly, Now: o.cfg.Now(), Rand: rand.Reader,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("report to the sender: %w", err)
+	}
+	return text, nil
+}
+
+// removeTx removes all that is kept of one recipient, and of the message with
+// the last.
+func (o *Outbox) removeTx(tx *store.Tx, id ID, number uint32, r recipient) error {
+	if err := tx.Delete(key(kindRecipient, id, number)); err != nil {
+		return err
+	}
+	if r.State != Queued && r.State != Held {
+		if err := tx.Delete(sealedKey(r.Sealed)); err != nil {
+			return err
+		}
+	}
+	if err := deletePrefix(tx, key(kindBlock, id, number)); err != nil {
+		return err
+	}
+	others := 0
+	err := tx.Iterate(store.Range{Prefix: key(kindRecipient, id)}, func(store.Item) error {
+		others++
+		return store.ErrStop
+	})
+	if err != nil || others > 0 {
+		return err
+	}
+	if err := deletePrefix(tx, key(kindContent, id)); err != nil {
+		return err
+	}
+	return tx.Delete(key(kindMessage, id))
+}
+
+// inSpool notes that all blocks of p are in the recipient's spool. o.mu must be
+// held.
+func (o *Outbox) inSpool(p *part) {
+	p.busy = true
+	id, m, next := p.job.id, *p.job.message, p.recipient
+	next.State, next.InSpoolAt = InSpool, o.cfg.Now().UnixMilli()
+	o.wg.Go(func() {
+		err := o.noteInSpool(id, p.number, m, next)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		p.busy = false
+		if err != nil {
+			o.log.Error("outbox: a message's arrival in the spool could not be noted", "err", err)
+			p.notBefore = o.cfg.Now().Add(o.cfg.Times.RetryFirst)
+			o.stir()
+			return
+		}
+		o.cfg.Observe.Tell(progress.Event{
+			Kind: progress.InSpool, At: o.cfg.Now(), Account: m.Account, Recipient: p.Address,
+			Outbox: id.String(), Message: next.Sealed, Count: next.Count,
+		})
+		if m.Kind != seal.KindMail {
+			o.remove(p)
+			return
+		}
+		// A receipt may have come while this was written: the store knows.
+		if p.State != Confirmed {
+			p.recipient = next
+		}
+		o.dropBody(p.job)
+	})
+}
+
+// noteInSpool commits what inSpool says. What nobody waits for is removed.
+func (o *Outbox) noteInSpool(id ID, number uint32, m message, next recipient) error {
+	return o.cfg.Store.Update(func(tx *store.Tx) error {
+		if m.Kind != seal.KindMail {
+			return o.removeTx(tx, id, number, next)
+		}
+		k := key(kindRecipient, id, number)
+		v, err := tx.Get(k)
+		if err != nil {
+			return err
+		}
+		now, err := decodeRecipient(v)
+		if err != nil {
+			return err
+		}
+		if now.State == Confirmed {
+			return nil // its receipt overtook our last acknowledgement
+		}
+		return put(tx, k, &next)
+	})
+}
+
+// dropBody removes the body of a message that is in the spools of all its
+// recipients; the header stays for a report. o.mu must be held.
+func (o *Outbox) dropBody(j *job) {
+	for _, p := range j.parts {
+		if p.State != InSpool && p.State != Confirmed {
+			return
+		}
+	}
+	if j.message.HeaderOnly {
+		return
+	}
+	next := *j.message
+	o.wg.Go(func() {
+		content, err := o.content(j.id, next.Size)
+		if err == nil {
+			if end := bytes.Index(content, []byte("\r\n\r\n")); end >= 0 {
+				content = content[:min(end+4, chunkSize)]
+			} else {
+				content = content[:min(len(content), chunkSize)]
+			}
+			next.Size, next.HeaderOnly = int64(len(content)), true
+			err = o.cfg.Store.Update(func(tx *store.Tx) error {
+				if ok, err := tx.Has(key(kindMessage, j.id)); err != nil || !ok {
+					return err // its end came first
+				}
+				if err := deletePrefix(tx, key(kindContent, j.id)); err != nil {
+					return err
+				}
+				if err := tx.Set(key(kindContent, j.id, 0), content); err != nil {
+					return err
+				}
+				return put(tx, key(kindMessage, j.id), &next)
+			})
+		}
+		if err != nil {
+			// It costs room until the message ends, nothing else.
+			o.log.Warn("outbox: a body that is not needed any more could not be removed", "err", err)
+			return
+		}
+		o.mu.Lock()
+		j.message = &next
+		o.mu.Unlock()
+	})
+}
+
+// hold keeps p until the user decides on the recipient's new key. o.mu must be
+// held.
+func (o *Outbox) hold(p *part) {
+	p.State = Held
+	if p.job.message.Kind != seal.KindMail {
+		return // a receipt just waits, and expires
+	}
+	o.report(p, &fate{reason: report.Held, cause: ErrHeld})
+}
+
+// Release lets mail to the recipient go on, after the user decided.
+func (o *Outbox) Release(account, recipient string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, j := range o.jobs {
+		for _, p := range j.parts {
+			if j.message.Account == account && p.Address == recipient && p.State == Held {
+				p.State = Queued
+			}
+		}
+	}
+	o.stir()
+}
+
+// report tells the sender of something after which p goes on, once. o.mu must
+// be held.
+func (o *Outbox) report(p *part, f *fate) {
+	if p.ToldDelay || !p.Notify.Delay() || p.busy {
+		return
+	}
+	p.busy = true
+	m, r := *p.job.message, p.recipient
+	if r.State == Held {
+		r.State = Queued // on disk it is queued: whether it is held is for the contacts to say
+	}
+	o.wg.Go(func() {
+		err := o.finish(p.job.id, p.number, m, r, *f)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		defer o.stir()
+		p.busy = false
+		if err != nil {
+			o.log.Error("outbox: a report could not be stored", "err", err)
+			return // Tend comes round again
+		}
+		p.ToldDelay = true
+	})
+}
+
+// Tend ends what has waited too long and tells senders of delays, until ctx ends.
+func (o *Outbox) Tend(ctx context.Context) {
+	tick := time.NewTicker(max(o.cfg.Times.RetryFirst/2, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		o.mu.Lock()
+		now := o.cfg.Now()
+		for _, j := range o.jobs {
+			for _, p := range j.parts {
+				o.tend(p, now)
+			}
+		}
+		o.mu.Unlock()
+	}
+}
+
+func (o *Outbox) tend(p *part, now time.Time) {
+	if p.busy || p.fate != nil {
+		return
+	}
+	m := p.job.message
+	age := now.Sub(m.submitted())
+	switch {
+	case p.State == InSpool && now.Sub(time.UnixMilli(p.InSpoolAt)) > o.cfg.Times.Confirm:
+		p.fate = &fate{reason: report.NotConfirmed, silent: !p.Notify.Failure()}
+		o.end(p)
+	case p.State == InSpool || p.State == Confirmed:
+	case age > o.cfg.Times.Expire && p.State == Held:
+		o.fail(p, ErrHeld)
+	case age > o.cfg.Times.Expire:
+		o.fail(p, p.refusal)
+	case p.State == Held:
+		o.report(p, &fate{reason: report.Held, cause: ErrHeld})
+	case age > o.cfg.Times.TellDelay && m.Kind == seal.KindMail:
+		f := &fate{reason: report.Delayed, cause: p.refusal}
+		if errors.Is(p.refusal, spool.StatusFull) {
+			f.reason = report.DelayedFull
+		}
+		o.report(p, f)
+	}
+}

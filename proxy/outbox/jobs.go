@@ -1,0 +1,151 @@
+package outbox
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"mailproxy/mixclient"
+)
+
+// A job is a message in memory; o.mu guards it.
+type job struct {
+	id      ID
+	message *message
+	parts   []*part // of recipients that are not done
+	next    int     // whose turn is next within the job
+}
+
+// A part is one recipient of a job in memory; o.mu guards it.
+type part struct {
+	job    *job
+	number uint32
+	recipient
+
+	busy      bool          // a goroutine has it: look-up, sealing, or an end
+	fate      *fate         // how it is to end; nil while it goes on
+	notBefore time.Time     // of the next attempt at anything
+	backoff   time.Duration // the last wait after a refusal
+	refusal   error         // the last refusal that may pass
+
+	fresh   []uint32  // blocks to be appended now
+	again   []attempt // blocks to be appended once more, later
+	missing int       // blocks not acknowledged, those in flight too
+}
+
+// An attempt is a block that got lost, and when it may go once more.
+type attempt struct {
+	index uint32
+	at    time.Time
+}
+
+func (j *job) part(number uint32) *part {
+	for _, p := range j.parts {
+		if p.number == number {
+			return p
+		}
+	}
+	return nil
+}
+
+// A task is something for one slot of the network.
+type task struct {
+	part   *part
+	lookup bool // else append block index
+	index  uint32
+}
+
+// take returns the next task for the engine, in turn, or the time at which there
+// may be one (zero: not before something else happens). o.mu must be held.
+func (o *Outbox) take(network mixclient.Network, now time.Time) (*task, time.Time) {
+	var soonest time.Time
+	for i, j := range o.turn {
+		a, ok := o.cfg.Account(j.message.Account)
+		if !ok || a.Network() != network {
+			continue
+		}
+		for k := range j.parts {
+			p := j.parts[(j.next+k)%len(j.parts)]
+			t, at := o.takePart(a, p, now)
+			if t != nil {
+				j.next = (j.next + k + 1) % len(j.parts)
+				o.turn = append(slices.Delete(o.turn, i, i+1), j)
+				return t, time.Time{}
+			}
+			if !at.IsZero() && (soonest.IsZero() || at.Before(soonest)) {
+				soonest = at
+			}
+		}
+	}
+	return nil, soonest
+}
+
+func (o *Outbox) takePart(a Account, p *part, now time.Time) (*task, time.Time) {
+	if p.busy {
+		return nil, time.Time{}
+	}
+	if now.Before(p.notBefore) {
+		return nil, p.notBefore
+	}
+	switch {
+	case p.fate != nil:
+		o.end(p)
+	case p.State == Queued && now.Before(time.UnixMilli(p.job.message.NotBefore)):
+		return nil, time.UnixMilli(p.job.message.NotBefore)
+	case p.State == Queued:
+		return o.takeQueued(a, p), time.Time{}
+	case p.State == Sealed && p.missing == 0: // a crash came before it was noted
+		o.inSpool(p)
+	case p.State == Sealed:
+		return p.takeBlock(now)
+	case p.State == Confirmed:
+		p.fate = p.deliveredFate()
+		o.end(p)
+	}
+	return nil, time.Time{}
+}
+
+// takeBlock takes a block that is due.
+func (p *part) takeBlock(now time.Time) (*task, time.Time) {
+	var soonest time.Time
+	for i, a := range p.again {
+		if !a.at.After(now) {
+			p.again = slices.Delete(p.again, i, i+1)
+			return &task{part: p, index: a.index}, time.Time{}
+		}
+		if soonest.IsZero() || a.at.Before(soonest) {
+			soonest = a.at
+		}
+	}
+	if len(p.fresh) == 0 {
+		return nil, soonest
+	}
+	index := p.fresh[0]
+	p.fresh = p.fresh[1:]
+	return &task{part: p, index: index}, time.Time{}
+}
+
+// refused puts the part off: what refused it may pass.
+func (o *Outbox) refused(p *part, err error) {
+	p.refusal = err
+	p.backoff = min(max(2*p.backoff, o.cfg.Times.RetryFirst), o.cfg.Times.RetryMost)
+	p.notBefore = o.cfg.Now().Add(p.backoff/2 + rand.N(p.backoff))
+}
+
+// lostDelay draws the wait before a lost packet is sent once more: it must not be
+// a fixed time, by which an observer could confirm a guess.
+func lostDelay(network mixclient.Network) time.Duration {
+	return time.Duration(rand.ExpFloat64() * float64(network.Status().RoundTrip))
+}
+
+// remove forgets a part that is done, and its job with the last one. o.mu must be
+// held.
+func (o *Outbox) remove(p *part) {
+	j := p.job
+	j.parts = slices.DeleteFunc(j.parts, func(q *part) bool { return q == p })
+	j.next = 0
+	if len(j.parts) == 0 {
+		delete(o.jobs, j.id)
+		o.turn = slices.DeleteFunc(o.turn, func(k *job) bool { return k == j })
+	}
+}

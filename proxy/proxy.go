@@ -1,0 +1,340 @@
+// Package proxy is the core of the user's daemon: it opens the store, runs the
+// accounts on their engines, and puts the mail front ends in front of them.
+//
+// It is wiring and supervision: what a message goes through is in the packages
+// beneath it, what leaves the machine in the engine that it is given. cmd and
+// internal/demo import it.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"mailproxy/imap"
+	"mailproxy/internal/address"
+	"mailproxy/internal/store"
+	"mailproxy/mixclient"
+	"mailproxy/pop3"
+	"mailproxy/proxy/cert"
+	"mailproxy/proxy/keys"
+	"mailproxy/proxy/mailbox"
+	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/ports"
+	"mailproxy/proxy/progress"
+	"mailproxy/smtp"
+)
+
+// Options say what a daemon works with. Dir and Network are needed.
+type Options struct {
+	Dir    string
+	Listen ListenConfig
+	// FreePorts takes another port where one is taken, and tells Taken.
+	FreePorts bool
+	Taken     func(err error, instead string)
+	// Network returns the engine that carries an account's mail. Accounts may
+	// share one; the daemon closes none.
+	Network func(account string) mixclient.Network
+	// Receipts says whether senders are told that their mail arrived.
+	Receipts bool
+	Times    outbox.Times // zero means outbox.DefaultTimes
+	Observe  progress.Func
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+// A Daemon runs from Open to Close.
+type Daemon struct {
+	opt    Options
+	log    *slog.Logger
+	store  *store.Store
+	mail   *mailbox.Store
+	outbox *outbox.Outbox
+	cert   *cert.Local
+	words  *passwords
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // all goroutines but those of front ends and outbox
+
+	servers   []server
+	addresses map[string]net.Addr // of the listeners, by protocol
+
+	mu       sync.Mutex // guards all below
+	accounts map[string]*account
+	engines  []*engine
+}
+
+// server is what the front ends have in common.
+type server interface {
+	Serve(net.Listener) error
+	Close() error
+}
+
+// Open opens the store in opt.Dir, starts what is in it, and returns once the
+// listeners are up; it does not wait for the network.
+func Open(opt Options) (*Daemon, error) {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Times == (outbox.Times{}) {
+		opt.Times = outbox.DefaultTimes()
+	}
+	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	d := &Daemon{
+		opt: opt, log: opt.Logger, words: newPasswords(),
+		accounts: map[string]*account{}, addresses: map[string]net.Addr{},
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	if err := d.open(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Daemon) open() error {
+	key, err := storeKey(d.opt.Dir)
+	if err != nil {
+		return err
+	}
+	d.store, err = store.Open(store.Options{Dir: filepath.Join(d.opt.Dir, "store"), Key: key, Logger: d.log})
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return fmt.Errorf("%w: mailproxy runs already with %s", err, d.opt.Dir)
+	case errors.Is(err, store.ErrWrongKey):
+		return fmt.Errorf("%w: store.key in %s is not the one that the mail was written with; restore it from a backup", err, d.opt.Dir)
+	case err != nil:
+		return err
+	}
+	if d.cert, err = cert.Ensure(filepath.Join(d.opt.Dir, "tls"), d.opt.Now); err != nil {
+		return err
+	}
+	if d.mail, err = mailbox.Open(d.store, mailbox.Options{Now: d.opt.Now, Logger: d.log}); err != nil {
+		return err
+	}
+	// Accounts first: the outbox asks for them as soon as it runs.
+	records, err := listAccounts(d.store)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if err := d.load(r); err != nil {
+			return err
+		}
+	}
+	d.outbox, err = outbox.Open(outbox.Config{
+		Store: d.store, Mailbox: d.mail, Account: d.outboxAccount, Times: d.opt.Times,
+		Now: d.opt.Now, Observe: d.opt.Observe, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.listen(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range d.accounts {
+		if err := d.start(a); err != nil {
+			return err
+		}
+	}
+	d.wg.Go(func() { d.outbox.Tend(d.ctx) })
+	return nil
+}
+
+// listen opens the ports and starts the front ends.
+func (d *Daemon) listen() error {
+	auth := d.authenticate
+	type frontEnd struct {
+		name, address string
+		make          func() (server, error)
+	}
+	for _, f := range []frontEnd{
+		{"smtp", d.opt.Listen.SMTP, func() (server, error) {
+			return smtp.New(smtp.Options{
+				Submitter: d.outbox, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext,
+				MaxMessage: outbox.MaxMessage, Logger: d.log,
+			})
+		}},
+		{"imap", d.opt.Listen.IMAP, func() (server, error) {
+			return imap.New(imap.Options{
+				Mailboxes: d.mail, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext, Logger: d.log,
+			}), nil
+		}},
+		{"pop3", d.opt.Listen.POP3, func() (server, error) {
+			return pop3.New(pop3.Options{
+				Mailboxes: d.mail, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext, Logger: d.log,
+			}), nil
+		}},
+	} {
+		l, err := ports.Listen(f.address)
+		var taken *ports.TakenError
+		if errors.As(err, &taken) && d.opt.FreePorts {
+			host, _, splitErr := net.SplitHostPort(f.address)
+			if splitErr != nil {
+				return splitErr
+			}
+			if l, err = ports.Listen(net.JoinHostPort(host, "0")); err == nil && d.opt.Taken != nil {
+				d.opt.Taken(taken, l.Addr().String())
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("offer %s: %w", f.name, err)
+		}
+		s, err := f.make()
+		if err != nil {
+			return errors.Join(fmt.Errorf("offer %s: %w", f.name, err), l.Close())
+		}
+		d.servers = append(d.servers, s)
+		d.addresses[f.name] = l.Addr()
+		d.wg.Go(func() {
+			if err := s.Serve(l); err != nil && d.ctx.Err() == nil {
+				d.log.Error("proxy: a front end stopped", "protocol", f.name, "err", err)
+			}
+		})
+	}
+	return nil
+}
+
+// Address returns where a front end ("smtp", "imap", "pop3") listens.
+func (d *Daemon) Address(protocol string) net.Addr { return d.addresses[protocol] }
+
+// CAFile returns the file with the certificate by which mail clients know the
+// daemon.
+func (d *Daemon) CAFile() string { return d.cert.CAFile() }
+
+// TLS returns the configuration of the daemon's own listeners.
+func (d *Daemon) TLS() *tls.Config { return d.cert.TLS() }
+
+// Mailbox returns the folders of an account.
+func (d *Daemon) Mailbox(addr string) (*mailbox.Account, error) { return d.mail.Account(addr) }
+
+// Close stops everything and waits for it. What was accepted is on disk already.
+func (d *Daemon) Close() error {
+	d.cancel()
+	d.mu.Lock()
+	for _, e := range d.engines {
+		e.network.SetReads(func() (mixclient.Read, bool) { return mixclient.Read{}, false })
+	}
+	d.mu.Unlock()
+	var err error
+	for _, s := range d.servers {
+		err = errors.Join(err, s.Close())
+	}
+	d.wg.Wait()
+	if d.outbox != nil {
+		d.outbox.Close()
+	}
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("close daemon: %w", err)
+	}
+	return nil
+}
+
+// authenticate checks a login for the front ends. The user name is the address.
+func (d *Daemon) authenticate(_ context.Context, username, password string) (string, error) {
+	var r *accountRecord
+	if canonical, err := address.Canonical(username); err == nil {
+		d.mu.Lock()
+		if a := d.accounts[canonical]; a != nil {
+			r = a.record
+		}
+		d.mu.Unlock()
+	}
+	if err := d.words.check(r, password); err != nil {
+		return "", err
+	}
+	return r.Address, nil
+}
+
+// AddAccount makes an account: keys, folders, and a password, which is made if
+// password is empty. It returns the password once all is on disk; the account
+// registers itself at its provider from then on: see WaitRegistered.
+func (d *Daemon) AddAccount(ctx context.Context, addr, displayName, password string) (string, error) {
+	canonical, err := address.Canonical(addr)
+	if err != nil {
+		return "", fmt.Errorf("add account %s: %w", addr, err)
+	}
+	_, domain := address.Split(canonical)
+	if err := d.checkProvider(ctx, canonical, domain); err != nil {
+		return "", fmt.Errorf("add account %s: %w", canonical, err)
+	}
+	if password == "" {
+		password = NewPassword()
+	}
+	r := &accountRecord{Version: accountVersion, Address: canonical, DisplayName: displayName}
+	if err := r.setPassword(password); err != nil {
+		return "", fmt.Errorf("add account %s: %w", canonical, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.accounts[canonical] != nil {
+		return "", fmt.Errorf("add account %s: %w", canonical, ErrAccountExists)
+	}
+	if _, err := d.mail.CreateAccount(canonical); err != nil && !errors.Is(err, mailbox.ErrExists) {
+		return "", fmt.Errorf("add account %s: %w", canonical, err)
+	}
+	err = d.store.Update(func(tx *store.Tx) error {
+		if err := keys.Create(tx, canonical, d.opt.Now()); err != nil {
+			return err
+		}
+		return r.put(tx)
+	})
+	if err != nil {
+		return "", fmt.Errorf("add account %s: %w", canonical, err)
+	}
+	a, err := d.loadAccount(r)
+	if err != nil {
+		return "", err
+	}
+	d.accounts[canonical] = a
+	return password, d.start(a)
+}
+
+// checkProvider says whether the network has a provider for domain.
+func (d *Daemon) checkProvider(ctx context.Context, addr, domain string) error {
+	network := d.opt.Network(addr)
+	if network == nil {
+		return errors.New("there is no network for this account")
+	}
+	list, err := network.Services(ctx, mixclient.KindSpool)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, s := range list {
+		if s.Provider == domain {
+			return nil
+		}
+		names = append(names, s.Provider)
+	}
+	return fmt.Errorf("%s is no provider of this network; it has %v", domain, names)
+}
+
+// load takes up an account that is in the store.
+func (d *Daemon) load(r *accountRecord) error {
+	a, err := d.loadAccount(r)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.accounts[r.Address] = a
+	return nil
+}

@@ -1,0 +1,107 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"mailproxy/internal/address"
+)
+
+// Status describes the daemon at one moment, for the user and for programs.
+type Status struct {
+	Accounts []AccountStatus   `json:"accounts"`
+	Listen   map[string]string `json:"listen"` // by protocol
+	Waiting  int               `json:"outbox"` // recipients whose mail is not in a spool yet
+	Receipts int               `json:"unconfirmed"`
+}
+
+// AccountStatus describes one account.
+type AccountStatus struct {
+	Address    string        `json:"address"`
+	Registered bool          `json:"registered"`
+	Problem    string        `json:"problem,omitempty"`
+	Incomplete int           `json:"incomplete"` // messages of which parts are missing
+	Held       int           `json:"held"`       // messages whose sender's key changed
+	Network    NetworkStatus `json:"network"`
+}
+
+// NetworkStatus describes the engine that carries an account.
+type NetworkStatus struct {
+	Connected   bool    `json:"connected"`
+	Reason      string  `json:"reason,omitempty"`
+	SlotsMail   uint64  `json:"slots_mail"`  // queries sent
+	SlotsRead   uint64  `json:"slots_read"`  // reads sent
+	SlotsCover  uint64  `json:"slots_cover"` // loops sent
+	Lost        uint64  `json:"lost"`
+	LoopsSent   uint64  `json:"loops_sent"` // those that measure loss
+	LoopsBack   uint64  `json:"loops_back"`
+	InFlight    int     `json:"in_flight"`
+	BytesPerDay int64   `json:"bytes_per_day"` // each way
+	PerSecond   float64 `json:"packets_per_second"`
+	RoundTripMS int64   `json:"round_trip_ms"` // mean, of the delays drawn
+}
+
+// Status returns the daemon's status.
+func (d *Daemon) Status() Status {
+	s := Status{Listen: map[string]string{}}
+	for name, a := range d.addresses {
+		s.Listen[name] = a.String()
+	}
+	s.Waiting, s.Receipts = d.outbox.Count()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range d.accounts {
+		s.Accounts = append(s.Accounts, a.status())
+	}
+	slices.SortFunc(s.Accounts, func(a, b AccountStatus) int { return strings.Compare(a.Address, b.Address) })
+	return s
+}
+
+func (a *account) status() AccountStatus {
+	a.mu.Lock()
+	s := AccountStatus{Address: a.record.Address, Registered: a.record.Registered}
+	if a.problem != nil {
+		s.Problem = a.problem.Error()
+	}
+	a.mu.Unlock()
+	s.Incomplete, s.Held = a.inbox.Waiting()
+	n := a.network.Status()
+	s.Network = NetworkStatus{
+		Connected: n.Connected, Reason: n.Reason,
+		SlotsMail: n.Queries, SlotsRead: n.Reads, SlotsCover: n.Loops + n.LoopsSent,
+		Lost: n.Lost, LoopsSent: n.LoopsSent, LoopsBack: n.LoopsBack, InFlight: n.InFlight,
+		BytesPerDay: n.BytesPerDay, PerSecond: n.QueryRate + n.ReadRate + n.LoopRate,
+		RoundTripMS: n.RoundTrip.Milliseconds(),
+	}
+	return s
+}
+
+// WaitRegistered waits until the account's provider has it. It returns the
+// provider's refusal if that is for good.
+func (d *Daemon) WaitRegistered(ctx context.Context, addr string) error {
+	canonical, err := address.Canonical(addr)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	a := d.accounts[canonical]
+	d.mu.Unlock()
+	if a == nil {
+		return fmt.Errorf("there is no account %s here", canonical)
+	}
+	select {
+	case <-a.registered:
+		return nil
+	case err := <-a.refused:
+		a.refused <- err // for the next who asks
+		return fmt.Errorf("register %s: %w", canonical, err)
+	case <-ctx.Done():
+		reason := "the provider has not answered yet"
+		if n := a.network.Status(); !n.Connected {
+			reason = n.Reason
+		}
+		return fmt.Errorf("register %s: %s; it goes on trying: %w", canonical, reason, ctx.Err())
+	}
+}
