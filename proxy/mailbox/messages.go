@@ -1,0 +1,412 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mailproxy/internal/codec"
+	"mailproxy/internal/store"
+)
+
+// System flags (RFC 9051 section 2.3.2).
+const (
+	FlagSeen     = `\Seen`
+	FlagAnswered = `\Answered`
+	FlagFlagged  = `\Flagged`
+	FlagDeleted  = `\Deleted`
+	FlagDraft    = `\Draft`
+)
+
+var systemFlags = []string{FlagAnswered, FlagDeleted, FlagDraft, FlagFlagged, FlagSeen}
+
+const (
+	maxFlags   = 64  // of one message
+	maxKeyword = 100 // bytes of a flag
+)
+
+// A Folder is a folder of an account. It stays the same while it is renamed;
+// once deleted, its methods return ErrNoFolder.
+type Folder struct {
+	a           *Account
+	id          uint64
+	uidValidity uint32
+
+	// All that follows is guarded by a.mu.
+	name, use  string
+	gone       bool
+	loaded     bool      // messages and uidNext are those of the store
+	messages   []Message // by ascending UID
+	uidNext    uint32
+	rev        uint64 // grows with every change
+	selections map[*Selection]struct{}
+}
+
+// A Message is what the index knows of a message.
+type Message struct {
+	UID      uint32
+	Flags    []string // sorted; not to be changed
+	Size     int64    // bytes
+	WireSize int64    // bytes when every line ends in CRLF, see RFC 1939 section 11
+	date     int64
+	zone     int
+	blob     blobID
+	idHash   []byte
+	rev      uint64 // the folder's, when this message last changed
+	was      uint64 // rev before the change that returned this Message
+}
+
+// Date returns the internal date (RFC 9051 section 2.3.3), to the second, in the
+// zone in which it was given.
+func (m Message) Date() time.Time { return time.Unix(m.date, 0).In(time.FixedZone("", m.zone)) }
+
+// HasFlag reports whether the message has the flag, in whatever case.
+func (m Message) HasFlag(flag string) bool { return hasFlag(m.Flags, flag) }
+
+func hasFlag(flags []string, flag string) bool {
+	return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, flag) })
+}
+
+// CleanFlags returns flags as they are kept: system flags in their usual
+// spelling, keywords as written, sorted, each once. \Recent, which is not the
+// client's to set, is left out. ErrFlag for anything that is no flag.
+func CleanFlags(flags []string) ([]string, error) {
+	var out []string
+next:
+	for _, f := range flags {
+		if strings.HasPrefix(f, `\`) {
+			if strings.EqualFold(f, `\Recent`) {
+				continue
+			}
+			for _, sys := range systemFlags {
+				if strings.EqualFold(f, sys) {
+					if !slices.Contains(out, sys) {
+						out = append(out, sys)
+					}
+					continue next
+				}
+			}
+			return nil, fmt.Errorf("%w: no such system flag", ErrFlag)
+		}
+		if f == "" || len(f) > maxKeyword || strings.ContainsFunc(f, func(r rune) bool {
+			return r <= ' ' || r >= 0x7f || strings.ContainsRune(`(){%*"\]`, r)
+		}) {
+			return nil, fmt.Errorf("%w: a keyword is an atom of at most %d characters", ErrFlag, maxKeyword)
+		}
+		if !hasFlag(out, f) {
+			out = append(out, f)
+		}
+	}
+	if len(out) > maxFlags {
+		return nil, fmt.Errorf("%w: a message has at most %d", ErrFlag, maxFlags)
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// changed wakes all who look at the folder. Callers hold a.mu.
+func (f *Folder) changed() {
+	f.rev++
+	for s := range f.selections {
+		select {
+		case s.wake <- struct{}{}:
+		default: // it has not yet looked since the last time
+		}
+	}
+}
+
+// Name returns the folder's present name.
+func (f *Folder) Name() string {
+	f.a.mu.RLock()
+	defer f.a.mu.RUnlock()
+	return f.name
+}
+
+// UIDValidity never changes (RFC 9051 section 2.3.1.1).
+func (f *Folder) UIDValidity() uint32 { return f.uidValidity }
+
+// read runs fn with a.mu held for reading and the folder's index in memory.
+func (f *Folder) read(fn func() error) error {
+	for {
+		f.a.mu.RLock()
+		if f.gone {
+			f.a.mu.RUnlock()
+			return ErrNoFolder
+		}
+		if f.loaded {
+			defer f.a.mu.RUnlock()
+			return fn()
+		}
+		f.a.mu.RUnlock()
+		f.a.mu.Lock()
+		err := f.load()
+		f.a.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// load reads what the store has beyond the last UID in memory: everything, the
+// first time. Callers hold a.mu. A delivery's transaction is seen here no later
+// than by its OnCommit, and UIDs are committed in ascending order (each reads
+// the counter that the one before wrote), so that none is ever skipped.
+func (f *Folder) load() error {
+	if f.gone {
+		return nil
+	}
+	if !f.loaded {
+		f.messages = nil
+	}
+	var last uint32
+	if n := len(f.messages); n > 0 {
+		last = f.messages[n-1].UID
+	}
+	var fresh []Message
+	var next uint64
+	err := f.a.s.st.View(func(tx *store.Tx) error {
+		var err error
+		if next, err = getNumber(tx, uidNextKey(f.id)); err != nil {
+			return err
+		}
+		prefix := messagesKey(f.id)
+		r := store.Range{Prefix: prefix, From: messageKey(f.id, last+1), Values: true}
+		return tx.Iterate(r, func(it store.Item) error {
+			v, err := it.Value()
+			if err != nil {
+				return err
+			}
+			var rec messageRecord
+			if err := codec.Unmarshal(v, &rec); err != nil {
+				return fmt.Errorf("message record: %w", err)
+			}
+			fresh = append(fresh, rec.message(binary.BigEndian.Uint32(it.Key[len(prefix):])))
+			return nil
+		})
+	})
+	if err != nil {
+		f.loaded = false
+		return fmt.Errorf("read folder index: %w", err)
+	}
+	for i := range fresh {
+		fresh[i].rev = f.rev + 1
+	}
+	f.messages = append(f.messages, fresh...)
+	f.uidNext, f.loaded = uint32(next), true
+	f.changed()
+	return nil
+}
+
+func (r *messageRecord) message(uid uint32) Message {
+	return Message{
+		UID: uid, Flags: r.Flags, Size: r.Size, WireSize: r.WireSize,
+		date: r.Date, zone: r.Zone, blob: r.Blob, idHash: r.IDHash,
+	}
+}
+
+func iterateUIDs(tx *store.Tx, folder uint64, from uint32, fn func(uid uint32)) error {
+	prefix := messagesKey(folder)
+	return tx.Iterate(store.Range{Prefix: prefix, From: messageKey(folder, from)}, func(it store.Item) error {
+		fn(binary.BigEndian.Uint32(it.Key[len(prefix):]))
+		return nil
+	})
+}
+
+// find returns the index of uid in f.messages. Callers hold a.mu.
+func (f *Folder) find(uid uint32) (int, bool) {
+	return slices.BinarySearchFunc(f.messages, uid, func(m Message, uid uint32) int {
+		return int(int64(m.UID) - int64(uid))
+	})
+}
+
+// Messages returns all messages by ascending UID.
+func (f *Folder) Messages() (list []Message, err error) {
+	err = f.read(func() error {
+		list = slices.Clone(f.messages)
+		return nil
+	})
+	return list, err
+}
+
+// Message returns one message, or ErrNoMessage.
+func (f *Folder) Message(uid uint32) (m Message, err error) {
+	err = f.read(func() error {
+		i, ok := f.find(uid)
+		if !ok {
+			return ErrNoMessage
+		}
+		m = f.messages[i]
+		return nil
+	})
+	return m, err
+}
+
+// Status are the figures of a folder.
+type Status struct {
+	UIDValidity, UIDNext      uint32
+	Messages, Unseen, Deleted uint32
+	FirstUnseen               uint32 // position of the first message without \Seen, from 1; 0 if none
+	Size                      int64  // bytes of all messages
+	DeletedSize               int64  // bytes of those with \Deleted
+	Keywords                  []string
+}
+
+// Status counts the folder's messages.
+func (f *Folder) Status() (s Status, err error) {
+	err = f.read(func() error {
+		s = Status{UIDValidity: f.uidValidity, UIDNext: f.uidNext, Messages: uint32(len(f.messages))}
+		keywords := make(map[string]bool)
+		for i, m := range f.messages {
+			if !m.HasFlag(FlagSeen) {
+				s.Unseen++
+				if s.FirstUnseen == 0 {
+					s.FirstUnseen = uint32(i) + 1
+				}
+			}
+			if m.HasFlag(FlagDeleted) {
+				s.Deleted++
+				s.DeletedSize += m.Size
+			}
+			s.Size += m.Size
+			for _, flag := range m.Flags {
+				if !strings.HasPrefix(flag, `\`) {
+					keywords[flag] = true
+				}
+			}
+		}
+		for k := range keywords {
+			s.Keywords = append(s.Keywords, k)
+		}
+		slices.Sort(s.Keywords)
+		return nil
+	})
+	return s, err
+}
+
+// ID says where a message was put.
+type ID struct{ UIDValidity, UID uint32 }
+
+// DeliverTx puts a staged message into a folder as part of the caller's
+// transaction: what the caller records beside it (that this message was seen,
+// say) is durable with it or not at all. Sessions hear of it once the
+// transaction is. A zero date means now. ErrNoFolder if there is no such folder.
+// The caller must not hold a lock that a session could need.
+func (a *Account) DeliverTx(tx *store.Tx, folder string, g *Staged, flags []string, date time.Time) (ID, error) {
+	flags, err := CleanFlags(flags)
+	if err != nil {
+		return ID{}, fmt.Errorf("deliver: %w", err)
+	}
+	name, err := FolderName(folder)
+	if err != nil {
+		return ID{}, fmt.Errorf("deliver: %w", err)
+	}
+	id, err := getNumber(tx, nameKey(a.id, name))
+	if errors.Is(err, store.ErrNotFound) {
+		err = ErrNoFolder
+	}
+	if err != nil {
+		return ID{}, fmt.Errorf("deliver: %w", err)
+	}
+	var rec folderRecord
+	if err := getRecord(tx, folderKey(a.id, id), &rec); err != nil {
+		return ID{}, fmt.Errorf("deliver: %w", err)
+	}
+	if err := g.commit(tx); err != nil {
+		return ID{}, fmt.Errorf("deliver: %w", err)
+	}
+	if date.IsZero() {
+		date = a.s.now()
+	}
+	_, zone := date.Zone()
+	uid, err := a.addTx(tx, id, messageRecord{
+		Format: FormatVersion, Flags: flags, Date: date.Unix(), Zone: zone,
+		Size: g.size, WireSize: g.wireSize, Blob: g.id, IDHash: hashID(g.envelope.MessageID),
+	})
+	if err != nil {
+		return ID{}, fmt.Errorf("deliver: %w", err)
+	}
+	tx.OnCommit(func() { a.arrived(id) })
+	return ID{UIDValidity: rec.UIDValidity, UID: uid}, nil
+}
+
+// Deliver stages and delivers raw. When it returns nil the message is synced.
+func (a *Account) Deliver(folder string, raw []byte, flags []string, date time.Time) (ID, error) {
+	g, err := a.s.Stage(raw)
+	if err != nil {
+		return ID{}, err
+	}
+	var id ID
+	err = a.s.st.Update(func(tx *store.Tx) (err error) {
+		id, err = a.DeliverTx(tx, folder, g, flags, date)
+		return err
+	})
+	if err != nil {
+		return ID{}, errors.Join(err, a.s.Discard(g))
+	}
+	return id, nil
+}
+
+// addTx writes rec under the folder's next UID.
+func (a *Account) addTx(tx *store.Tx, folder uint64, rec messageRecord) (uint32, error) {
+	next, err := getNumber(tx, uidNextKey(folder))
+	if err != nil {
+		return 0, fmt.Errorf("next uid: %w", err)
+	}
+	// The largest UID is left out, so that UIDNEXT is always a valid number.
+	if next >= 1<<32-1 {
+		return 0, ErrFull
+	}
+	uid := uint32(next)
+	if err := tx.Set(uidNextKey(folder), number(next+1)); err != nil {
+		return 0, err
+	}
+	if rec.IDHash != nil {
+		if err := tx.Set(idKey(a.id, rec.IDHash, folder, uid), nil); err != nil {
+			return 0, err
+		}
+	}
+	return uid, putRecord(tx, messageKey(folder, uid), rec)
+}
+
+// removeTx deletes a message and its share of the blob, and returns how many
+// keys that changed.
+func (a *Account) removeTx(tx *store.Tx, folder uint64, uid uint32) (int, error) {
+	rec, err := getMessage(tx, folder, uid)
+	if err != nil {
+		return 0, err
+	}
+	if err := a.unlinkTx(tx, folder, uid, rec); err != nil {
+		return 0, err
+	}
+	n, err := dropRef(tx, rec.Blob, rec.Size)
+	return n + 2, err
+}
+
+// unlinkTx deletes a message's entries but not its share of the blob.
+func (a *Account) unlinkTx(tx *store.Tx, folder uint64, uid uint32, rec messageRecord) error {
+	if rec.IDHash != nil {
+		if err := tx.Delete(idKey(a.id, rec.IDHash, folder, uid)); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(messageKey(folder, uid))
+}
+
+// arrived brings memory up to date after messages were added.
+func (a *Account) arrived(folder uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := a.names.folders[folder]
+	if f == nil || !f.loaded {
+		return // it will be read when somebody looks
+	}
+	if err := f.load(); err != nil {
+		// The message is safe. Whoever looks next reads the index again, and is
+		// told if that fails as well.
+		a.s.log.Warn("mailbox: index of a folder could not be read after a delivery", "err", err)
+		f.changed()
+	}
+}

@@ -1,0 +1,251 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"mailproxy/internal/store"
+)
+
+// A Selection is one session's look at a folder: the messages that its client
+// was told of, in the order of their sequence numbers. It changes only in Poll,
+// so that numbers stay what the client thinks they are. A Selection is used by
+// one goroutine at a time; only Changed's channel may be waited on by another.
+type Selection struct {
+	f    *Folder
+	wake chan struct{}
+	view []viewed // by ascending UID
+	told uint64   // the folder's rev up to which the client was told everything
+}
+
+type viewed struct {
+	uid uint32
+	rev uint64 // of the message, when the client was told of it
+}
+
+// Select begins to look at the folder. Close must be called.
+func (f *Folder) Select() (*Selection, error) {
+	s := &Selection{f: f, wake: make(chan struct{}, 1)}
+	err := f.read(func() error {
+		s.view = make([]viewed, len(f.messages))
+		for i, m := range f.messages {
+			s.view[i] = viewed{m.UID, m.rev}
+		}
+		s.told = f.rev
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("select folder: %w", err)
+	}
+	f.a.mu.Lock()
+	f.selections[s] = struct{}{}
+	f.a.mu.Unlock()
+	return s, nil
+}
+
+// Close ends the look.
+func (s *Selection) Close() {
+	s.f.a.mu.Lock()
+	defer s.f.a.mu.Unlock()
+	delete(s.f.selections, s)
+}
+
+// Folder returns the folder that is looked at.
+func (s *Selection) Folder() *Folder { return s.f }
+
+// Changed returns a channel that has a value when Poll may have news.
+func (s *Selection) Changed() <-chan struct{} { return s.wake }
+
+// Len returns how many messages the client knows of.
+func (s *Selection) Len() int { return len(s.view) }
+
+// UID returns the UID of the message with sequence number seq, 1 to Len.
+func (s *Selection) UID(seq int) uint32 { return s.view[seq-1].uid }
+
+// Seq returns the sequence number of a UID, or 0 if the client does not know it.
+func (s *Selection) Seq(uid uint32) int {
+	i, ok := slices.BinarySearchFunc(s.view, uid, func(v viewed, uid uint32) int {
+		return int(int64(v.uid) - int64(uid))
+	})
+	if !ok {
+		return 0
+	}
+	return i + 1
+}
+
+// SetFlags is Folder.SetFlags; Poll does not report again what it returns.
+func (s *Selection) SetFlags(uids []uint32, op FlagOp, flags []string) ([]Message, error) {
+	list, err := s.f.SetFlags(uids, op, flags)
+	for _, m := range list {
+		// Where the view is older than the state before this change, another
+		// session's change is still to be told.
+		if i := s.Seq(m.UID); i > 0 && s.view[i-1].rev == m.was {
+			s.view[i-1].rev = m.rev
+		}
+	}
+	return list, err
+}
+
+// News is what Poll found, in the order in which a client must hear it.
+type News struct {
+	// Expunged are sequence numbers, the highest first, so that none changes the
+	// meaning of the next.
+	Expunged []int
+	// Exists is the new number of messages if there are new ones, else 0.
+	Exists int
+	// Flags are messages whose flags changed; Seq gives their numbers now.
+	Flags []Message
+	// Gone is set when the folder was deleted; there are no more news then.
+	Gone bool
+}
+
+// Poll brings the view up to date and returns what changed. Without expunge,
+// messages that are gone stay in the view until a later Poll: RFC 9051 section
+// 7.5.1 forbids to renumber during FETCH, STORE and SEARCH.
+func (s *Selection) Poll(expunge bool) (News, error) {
+	var n News
+	err := s.f.read(func() error {
+		if s.f.rev != s.told {
+			n = s.merge(s.f.messages, expunge)
+		}
+		return nil
+	})
+	if errors.Is(err, ErrNoFolder) {
+		return News{Gone: true}, nil
+	}
+	return n, err
+}
+
+// Expunged takes the messages that are gone out of the view and returns their
+// sequence numbers, the highest first. All other news are left to Poll.
+func (s *Selection) Expunged() ([]int, error) {
+	var gone []int
+	err := s.f.read(func() error {
+		view := make([]viewed, 0, len(s.view))
+		for seq, v := range s.view {
+			if _, ok := s.f.find(v.uid); ok {
+				view = append(view, v)
+			} else {
+				gone = append(gone, seq+1)
+			}
+		}
+		s.view = view
+		return nil
+	})
+	slices.Reverse(gone)
+	return gone, err
+}
+
+// merge walks the view and the folder, both sorted by UID. Callers hold a.mu.
+func (s *Selection) merge(now []Message, expunge bool) News {
+	var n News
+	view := make([]viewed, 0, len(now))
+	missing := false
+	i := 0
+	for seq, v := range s.view {
+		for i < len(now) && now[i].UID < v.uid {
+			i++ // cannot be: a new UID is higher than all that are known
+		}
+		if i < len(now) && now[i].UID == v.uid {
+			if now[i].rev != v.rev {
+				n.Flags = append(n.Flags, now[i])
+			}
+			view = append(view, viewed{v.uid, now[i].rev})
+			i++
+			continue
+		}
+		if expunge {
+			n.Expunged = append(n.Expunged, seq+1)
+		} else {
+			view, missing = append(view, v), true
+		}
+	}
+	for ; i < len(now); i++ {
+		view = append(view, viewed{now[i].UID, now[i].rev})
+		n.Exists = len(view)
+	}
+	slices.Reverse(n.Expunged)
+	s.view = view
+	if !missing {
+		s.told = s.f.rev
+	}
+	return n
+}
+
+// A Content reads one message's parts from one snapshot of the store.
+type Content struct {
+	tx        *store.Tx
+	m         Message
+	envelope  *Envelope
+	structure *Structure
+}
+
+// Content calls fn with the message's content, which is valid until fn returns.
+// ErrNoMessage if the message is gone.
+func (f *Folder) Content(m Message, fn func(*Content) error) error {
+	return f.a.s.st.View(func(tx *store.Tx) error {
+		if ok, err := tx.Has(refsKey(m.blob)); err != nil {
+			return err
+		} else if !ok {
+			return ErrNoMessage
+		}
+		return fn(&Content{tx: tx, m: m})
+	})
+}
+
+// Envelope returns the parsed envelope.
+func (c *Content) Envelope() (*Envelope, error) {
+	if c.envelope == nil {
+		e := new(Envelope)
+		if err := getRecord(c.tx, envelopeKey(c.m.blob), e); err != nil {
+			return nil, fmt.Errorf("read envelope: %w", err)
+		}
+		c.envelope = e
+	}
+	return c.envelope, nil
+}
+
+// Structure returns the parsed MIME tree.
+func (c *Content) Structure() (*Structure, error) {
+	if c.structure == nil {
+		s := new(Structure)
+		if err := getRecord(c.tx, structureKey(c.m.blob), s); err != nil {
+			return nil, fmt.Errorf("read structure: %w", err)
+		}
+		if len(s.Parts) == 0 {
+			return nil, errors.New("read structure: it has no parts")
+		}
+		c.structure = s
+	}
+	return c.structure, nil
+}
+
+// Header returns the message's header and the blank line after it.
+func (c *Content) Header() ([]byte, error) {
+	s, err := c.Structure()
+	if err != nil {
+		return nil, err
+	}
+	if n := s.Parts[0].Body; int64(len(s.Header)) != n {
+		return c.Bytes(0, n) // too long to be kept beside the structure
+	}
+	return s.Header, nil
+}
+
+// Bytes returns the message's bytes from off up to end.
+func (c *Content) Bytes(off, end int64) ([]byte, error) {
+	if off < 0 || end < off || end > c.m.Size {
+		return nil, fmt.Errorf("bytes %d to %d of a message of %d", off, end, c.m.Size)
+	}
+	return readBlob(c.tx, c.m.blob, off, end-off)
+}
+
+// Bytes returns a whole message as it came.
+func (f *Folder) Bytes(m Message) (raw []byte, err error) {
+	err = f.Content(m, func(c *Content) error {
+		raw, err = c.Bytes(0, m.Size)
+		return err
+	})
+	return raw, err
+}

@@ -1,0 +1,345 @@
+package mailbox
+
+import (
+	"bytes"
+	"mime"
+	"strings"
+)
+
+// Bounds on the MIME tree. A part beyond them is kept as an opaque leaf.
+const (
+	maxDepth = 24
+	maxParts = 512
+)
+
+// A Structure is the MIME tree of a message (RFC 2045, RFC 2046) with the place
+// of each part in it, so that a part is read without reading the rest. It is
+// parsed once, at delivery, and never fails: a message that is no MIME, or
+// malformed, is one part of text.
+type Structure struct {
+	Format uint8 `cbor:"1,keyasint"`
+	Size   int64 `cbor:"2,keyasint"` // bytes of the message
+	// Parts in the order of their headers; Parts[0] is the message.
+	Parts []Part `cbor:"3,keyasint"`
+	// Header is the message's header with its blank line, if it has at most
+	// maxHeader bytes.
+	Header []byte `cbor:"4,keyasint,omitempty"`
+}
+
+// A Part is one node of the tree. Offsets are bytes from the message's first.
+type Part struct {
+	Parent      int               `cbor:"1,keyasint"` // index of the part it lies in; -1 for the message
+	Type        string            `cbor:"2,keyasint"` // lower case, "text"
+	Subtype     string            `cbor:"3,keyasint"` // lower case, "plain"
+	Params      map[string]string `cbor:"4,keyasint,omitempty"`
+	ID          string            `cbor:"5,keyasint,omitempty"`
+	Description string            `cbor:"6,keyasint,omitempty"`
+	Encoding    string            `cbor:"7,keyasint,omitempty"` // lower case; empty is 7bit
+	Disposition string            `cbor:"8,keyasint,omitempty"`
+	DispParams  map[string]string `cbor:"9,keyasint,omitempty"`
+	Language    []string          `cbor:"10,keyasint,omitempty"`
+	Location    string            `cbor:"11,keyasint,omitempty"`
+	Start       int64             `cbor:"12,keyasint"` // of the header
+	Body        int64             `cbor:"13,keyasint"` // of the body, after the blank line
+	End         int64             `cbor:"14,keyasint"` // of the body
+	Lines       int64             `cbor:"15,keyasint,omitempty"`
+	// Envelope is that of the message inside a message/rfc822 part.
+	Envelope *Envelope `cbor:"16,keyasint,omitempty"`
+}
+
+// IsMultipart reports whether the part's body consists of parts.
+func (p *Part) IsMultipart() bool { return p.Type == "multipart" }
+
+// IsMessage reports whether the part's body is a message, whose own part is then
+// the part's only child.
+func (p *Part) IsMessage() bool {
+	return p.Type == "message" && (p.Subtype == "rfc822" || p.Subtype == "global")
+}
+
+// Children returns the indices of the parts directly below part i.
+func (s *Structure) Children(i int) []int {
+	var c []int
+	for j := i + 1; j < len(s.Parts); j++ {
+		if s.Parts[j].Parent == i {
+			c = append(c, j)
+		}
+	}
+	return c
+}
+
+// Find returns the index of the part that an IMAP section number names (RFC 9051
+// section 6.4.5.1); the empty path names the message.
+func (s *Structure) Find(path []int) (i int, ok bool) {
+	if len(s.Parts) == 0 {
+		return 0, false
+	}
+	self := false // the last number was the 1 of a part that is not multipart
+	for depth, n := range path {
+		if depth > 0 && s.Parts[i].IsMessage() {
+			c := s.Children(i)
+			if len(c) == 0 {
+				return 0, false
+			}
+			i, self = c[0], false
+		}
+		if s.Parts[i].IsMultipart() {
+			c := s.Children(i)
+			if n < 1 || n > len(c) {
+				return 0, false
+			}
+			i = c[n-1]
+			// A leaf has been named in full; only a message or a multipart goes on.
+			self = !s.Parts[i].IsMultipart()
+			continue
+		}
+		if n != 1 || self {
+			return 0, false
+		}
+		self = true
+	}
+	return i, true
+}
+
+type parser struct {
+	raw   []byte
+	parts []Part
+}
+
+// parseStructure reads the tree of raw.
+func parseStructure(raw []byte) *Structure {
+	p := &parser{raw: raw}
+	p.entity(0, len(raw), -1, 0, "text/plain")
+	s := &Structure{Format: FormatVersion, Size: int64(len(raw)), Parts: p.parts}
+	if n := p.parts[0].Body; n <= maxHeader {
+		s.Header = raw[:n:n]
+	}
+	return s
+}
+
+// opaqueStructure is kept when the real one would be too large to keep.
+func opaqueStructure(raw []byte) *Structure {
+	body := headerEnd(raw)
+	s := &Structure{Format: FormatVersion, Size: int64(len(raw)), Parts: []Part{{
+		Parent: -1, Type: "text", Subtype: "plain", Body: int64(body), End: int64(len(raw)),
+		Lines: int64(bytes.Count(raw[body:], []byte("\n"))),
+	}}}
+	if body <= maxHeader {
+		s.Header = raw[:body:body]
+	}
+	return s
+}
+
+// headerEnd returns where the body begins: after the first blank line, at the
+// end if there is none, at once if the first line is no header field.
+func headerEnd(b []byte) int {
+	for at := 0; at < len(b); {
+		n := bytes.IndexByte(b[at:], '\n') + 1
+		if n == 0 {
+			n = len(b) - at
+		}
+		line := bytes.TrimRight(b[at:at+n], "\r\n")
+		if len(line) == 0 {
+			return at + n
+		}
+		if i := bytes.IndexByte(line, ':'); at == 0 && !bytes.HasPrefix(line, []byte("From ")) &&
+			(i <= 0 || !validFieldName(bytes.TrimRight(line[:i], " \t"))) {
+			return 0
+		}
+		at += n
+	}
+	return len(b)
+}
+
+// entity parses raw[start:end] as header and body, and returns its index.
+func (p *parser) entity(start, end, parent, depth int, defaultType string) int {
+	body := start + headerEnd(p.raw[start:end])
+	fields := Fields(p.raw[start:body])
+	part := parsePart(fields, defaultType)
+	part.Parent, part.Start, part.Body, part.End = parent, int64(start), int64(body), int64(end)
+	part.Lines = int64(bytes.Count(p.raw[body:end], []byte("\n")))
+	i := len(p.parts)
+	p.parts = append(p.parts, part)
+	if !part.IsMultipart() && !part.IsMessage() {
+		return i
+	}
+	if depth >= maxDepth || len(p.parts) >= maxParts {
+		p.opaque(i)
+		return i
+	}
+	if part.IsMessage() {
+		inner := p.entity(body, end, i, depth+1, "text/plain")
+		envelope := parseEnvelope(Fields(p.raw[body:p.parts[inner].Body]))
+		envelope.Text = nil // only the message's own is searched by it
+		p.parts[i].Envelope = &envelope
+		return i
+	}
+	childType := "text/plain"
+	if part.Subtype == "digest" {
+		childType = "message/rfc822" // RFC 2046 section 5.1.5
+	}
+	spans := splitMultipart(p.raw, body, end, part.Params["boundary"])
+	if len(spans) == 0 {
+		// A multipart without parts: its body is shown as text.
+		p.parts = append(p.parts, Part{
+			Parent: i, Type: "text", Subtype: "plain", Lines: part.Lines,
+			Start: int64(body), Body: int64(body), End: int64(end),
+		})
+		return i
+	}
+	for _, span := range spans {
+		if len(p.parts) >= maxParts {
+			// What is left is one opaque part.
+			p.parts = append(p.parts, Part{
+				Parent: i, Type: "application", Subtype: "octet-stream",
+				Start: int64(span[0]), Body: int64(span[0]), End: int64(spans[len(spans)-1][1]),
+			})
+			break
+		}
+		p.entity(span[0], span[1], i, depth+1, childType)
+	}
+	return i
+}
+
+// opaque makes part i a leaf.
+func (p *parser) opaque(i int) {
+	p.parts[i].Type, p.parts[i].Subtype, p.parts[i].Params = "application", "octet-stream", nil
+}
+
+// parsePart reads what the MIME fields of a header say of its part.
+func parsePart(fields []Field, defaultType string) Part {
+	var p Part
+	get := func(name string) string {
+		for _, f := range fields {
+			if strings.EqualFold(f.Name, name) {
+				return f.Value
+			}
+		}
+		return ""
+	}
+	mediaType, params := mediaType(get("Content-Type"))
+	if mediaType == "" {
+		mediaType, params = defaultType, nil
+	}
+	p.Type, p.Subtype, _ = strings.Cut(mediaType, "/")
+	p.Params = params
+	p.ID = clip(get("Content-ID"), maxText)
+	p.Description = clip(get("Content-Description"), maxText)
+	p.Encoding = strings.ToLower(clip(get("Content-Transfer-Encoding"), 64))
+	p.Location = clip(get("Content-Location"), maxText)
+	if v := get("Content-Disposition"); v != "" {
+		p.Disposition, p.DispParams = parseParams(v)
+	}
+	for _, l := range strings.Split(get("Content-Language"), ",") {
+		if l = clip(strings.TrimSpace(l), 64); l != "" && len(p.Language) < maxParams {
+			p.Language = append(p.Language, l)
+		}
+	}
+	return p
+}
+
+// mediaType returns a type of the form a/b, or an empty one.
+func mediaType(v string) (string, map[string]string) {
+	t, params := parseParams(v)
+	major, minor, ok := strings.Cut(t, "/")
+	if !ok || !isToken(major) || !isToken(minor) {
+		return "", nil
+	}
+	return t, params
+}
+
+// parseParams reads a value with parameters (RFC 2045 section 5.1, RFC 2231). Of
+// a malformed one it keeps the value, and the boundary if there is one: without
+// that the whole message would be unreadable.
+func parseParams(v string) (string, map[string]string) {
+	t, params, err := mime.ParseMediaType(v)
+	if err != nil {
+		t, _, _ = strings.Cut(v, ";")
+		t = strings.ToLower(strings.TrimSpace(t))
+		params = nil
+		if i := strings.Index(strings.ToLower(v), "boundary="); i >= 0 {
+			b := v[i+len("boundary="):]
+			if q, ok := strings.CutPrefix(b, `"`); ok {
+				b, _, _ = strings.Cut(q, `"`)
+			} else {
+				b, _, _ = strings.Cut(b, ";")
+			}
+			if b = strings.TrimSpace(b); b != "" {
+				params = map[string]string{"boundary": b}
+			}
+		}
+	}
+	clean := make(map[string]string, min(len(params), maxParams))
+	for name, val := range params {
+		if len(clean) < maxParams || name == "boundary" {
+			if name != "boundary" {
+				val = decodeText(val) // RFC 2047 words here are wrong, and common
+			}
+			clean[clip(name, 64)] = clip(val, maxText)
+		}
+	}
+	if len(clean) == 0 {
+		clean = nil
+	}
+	return clip(t, 128), clean
+}
+
+// isToken follows RFC 2045 section 5.1.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?=`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// splitMultipart returns the spans of the parts in raw[start:end] (RFC 2046
+// section 5.1.1). The line break before a delimiter belongs to the delimiter. A
+// missing closing delimiter is supplied by the end. After maxParts parts, the
+// last one returned holds all that is left.
+func splitMultipart(raw []byte, start, end int, boundary string) [][2]int {
+	if boundary == "" {
+		return nil
+	}
+	delim := []byte("--" + boundary)
+	var spans [][2]int
+	open := -1 // where the current part began
+	for at := start; at < end; {
+		n := bytes.IndexByte(raw[at:end], '\n') + 1
+		if n == 0 {
+			n = end - at
+		}
+		rest, ok := bytes.CutPrefix(raw[at:at+n], delim)
+		if ok {
+			rest, closing := bytes.CutPrefix(rest, []byte("--"))
+			if len(bytes.TrimRight(rest, " \t\r\n")) == 0 || closing {
+				if open >= 0 {
+					spans = append(spans, [2]int{open, max(open, beforeBreak(raw, open, at))})
+				}
+				open = at + n
+				if closing {
+					return spans
+				}
+				if len(spans) >= maxParts {
+					break // entity makes what is left one part
+				}
+			}
+		}
+		at += n
+	}
+	if open >= 0 && open < end {
+		spans = append(spans, [2]int{open, end})
+	}
+	return spans
+}
+
+// beforeBreak returns at less the line break that precedes it.
+func beforeBreak(raw []byte, from, at int) int {
+	if at > from && raw[at-1] == '\n' {
+		at--
+		if at > from && raw[at-1] == '\r' {
+			at--
+		}
+	}
+	return at
+}
