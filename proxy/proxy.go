@@ -172,6 +172,7 @@ func (d *Daemon) listen() error {
 		{"imap", d.opt.Listen.IMAP, func() (server, error) {
 			return imap.New(imap.Options{
 				Mailboxes: d.mail, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext, Logger: d.log,
+				MaxMessage: outbox.MaxMessage,
 			}), nil
 		}},
 		{"pop3", d.opt.Listen.POP3, func() (server, error) {

@@ -37,7 +37,7 @@ const (
 type Config struct {
 	View *directory.View
 	// Gateway is the name of the gateway to use; a client should keep its gateway.
-	// Empty picks one at random: see Client.Gateway.
+	// Empty picks one with ChooseGateway.
 	Gateway string
 	Logger  *slog.Logger // nil discards
 	Tap     wire.Tap     // for measuring programs only
@@ -82,18 +82,24 @@ type outcome struct {
 	err   error
 }
 
+// ChooseGateway picks one of the network's gateways at random and returns its
+// name.
+func ChooseGateway(view *directory.View) string {
+	gateways := view.Gateways()
+	return gateways[rand.N(len(gateways))].Name
+}
+
 // New starts a client. It returns at once; connecting goes on behind it.
 func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	gateways := cfg.View.Gateways()
-	gateway := gateways[rand.N(len(gateways))]
-	if cfg.Gateway != "" {
-		var err error
-		if gateway, err = cfg.View.Named(cfg.Gateway, directory.RoleGateway); err != nil {
-			return nil, fmt.Errorf("start network client: %w", err)
-		}
+	if cfg.Gateway == "" {
+		cfg.Gateway = ChooseGateway(cfg.View)
+	}
+	gateway, err := cfg.View.Named(cfg.Gateway, directory.RoleGateway)
+	if err != nil {
+		return nil, fmt.Errorf("start network client: %w", err)
 	}
 	// The link key is new each time and unrelated to any account.
 	_, linkKey, err := ed25519.GenerateKey(nil)

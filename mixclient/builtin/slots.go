@@ -64,7 +64,7 @@ type flight struct {
 	keys   sphinx.SURBKeys
 	timing mixclient.Timing
 	timer  *time.Timer
-	count  *uint64               // of the kind, in Client.status
+	count  *uint64                // of the kind, in Client.status
 	sent   func(mixclient.Timing) // may be nil
 	done   func([]byte, mixclient.Timing, error)
 }

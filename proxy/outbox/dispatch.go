@@ -62,7 +62,7 @@ func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task
 	o.wg.Go(func() {
 		defer gone()
 		if t.lookup {
-			o.lookUp(mixclient.WithTrace(ctx, &mixclient.Trace{Sent: func(mixclient.Timing) { gone() }}), network, t.part)
+			o.lookUp(ctx, network, t.part, gone)
 			return
 		}
 		o.appendBlock(ctx, network, t, gone)
@@ -84,12 +84,19 @@ func serviceOf(ctx context.Context, network mixclient.Network, domain string) (m
 	return mixclient.Service{}, errNoProvider
 }
 
-// lookUp asks the recipient's provider for the recipient's key bundle.
-func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part) {
+// lookUp asks the recipient's provider for the recipient's key bundle. gone is
+// called once the query has left.
+func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part, gone func()) {
 	o.mu.Lock()
 	address := p.Address
-	a, ok := o.cfg.Account(p.job.message.Account)
+	account := p.job.message.Account
 	o.mu.Unlock()
+	a, ok := o.cfg.Account(account)
+	var took mixclient.Timing
+	ctx = mixclient.WithTrace(ctx, &mixclient.Trace{
+		Sent: func(mixclient.Timing) { gone() },
+		Done: func(t mixclient.Timing) { took = t }, // before Lookup returns
+	})
 	name, domain, err := parseAddress(address)
 	if !ok {
 		err = errors.New("the account is gone")
@@ -112,6 +119,10 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part)
 	switch {
 	case err == nil:
 		p.backoff, p.refusal = 0, nil // the bundle is there at the next turn
+		o.cfg.Observe.Tell(progress.Event{
+			Kind: progress.LookedUp, At: o.cfg.Now(), Account: account, Recipient: address,
+			Outbox: p.job.id.String(), Timing: took,
+		})
 	case ctx.Err() != nil:
 	case errors.Is(err, mixclient.ErrLost):
 		p.notBefore = o.cfg.Now().Add(lostDelay(network))

@@ -17,6 +17,7 @@ type Kind int
 // The kinds, in the order in which a message passes them.
 const (
 	Submitted Kind = iota // synced in the outbox: 250 may be answered
+	LookedUp              // the recipient's keys are known from their provider
 	Sealed                // for one recipient; Count blocks
 	Sent                  // block Index left at a slot; Timing.Received is zero
 	Acked                 // block Index is in the spool
@@ -37,7 +38,7 @@ type Event struct {
 	Message   seal.ID // the same on both sides, from Sealed on
 	Index     uint32
 	Count     uint32
-	Timing    mixclient.Timing // of Sent, Acked and Read
+	Timing    mixclient.Timing // of LookedUp, Sent, Acked and Read
 }
 
 // A Func receives events. It is called from many goroutines and must return at

@@ -1,0 +1,304 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"mailproxy/internal/demo"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/local"
+	"mailproxy/proxy"
+	"mailproxy/proxy/progress"
+)
+
+type demoCmd struct {
+	Dir               string   `help:"Keep all state here, across runs; without it a temporary directory is used and removed." type:"path" placeholder:"DIR"`
+	ReadyFile         string   `help:"Once both accounts are registered and the listeners are up, write addresses, passwords and ports to this file as JSON." type:"path" placeholder:"FILE"`
+	Send              []string `help:"Mail (RFC 5322 files) to send from alice to bob in place of the first mail; more files may follow as arguments. From is set to alice." type:"existingfile" sep:"none" placeholder:"FILE"`
+	ExitWhenDelivered bool     `help:"End once all mail that was sent is in bob's INBOX; with an error if it cannot be."`
+	SMTP              string   `help:"Where to offer SMTP." default:"127.0.0.1:1025" name:"smtp" placeholder:"ADDRESS"`
+	IMAP              string   `help:"Where to offer IMAP." default:"127.0.0.1:1143" name:"imap" placeholder:"ADDRESS"`
+	POP3              string   `help:"Where to offer POP3." default:"127.0.0.1:1110" name:"pop3" placeholder:"ADDRESS"`
+	Files             []string `arg:"" optional:"" type:"existingfile" help:"More mail for --send."`
+}
+
+// registerWait bounds how long the demo waits for its two providers.
+const registerWait = 2 * time.Minute
+
+// Run runs the demo until ctx ends, or with ExitWhenDelivered until all mail is
+// there.
+func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
+	if len(d.Files) > 0 && len(d.Send) == 0 {
+		return fmt.Errorf("what is %s for? To send files, put --send before them", d.Files[0])
+	}
+	dir := d.Dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "mailproxy-demo-"); err != nil {
+			return fmt.Errorf("make temporary directory: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	show := &show{start: time.Now(), delivered: map[string]bool{}, failed: map[string]bool{}, changed: make(chan struct{}, 1)}
+	log := &demo.Log{Changed: show.event}
+	fmt.Println("mailproxy demo: a private mail network and two mailboxes, in one process, on loopback")
+	w, err := demo.Start(demo.Config{
+		Dir: dir, Parameters: directory.DefaultParameters(), Receipts: true,
+		Listen:    proxy.ListenConfig{SMTP: d.SMTP, IMAP: d.IMAP, POP3: d.POP3, AllowPlaintext: true},
+		FreePorts: true, Taken: func(err error, instead string) { fmt.Printf("  %v: taking %s\n", err, instead) },
+		Observe: log.Observe, Logger: c.logger(),
+	})
+	if err != nil {
+		return fmt.Errorf("start demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	fmt.Printf("\n%6.1f s  listening: SMTP %s, IMAP %s, POP3 %s\n", show.since(),
+		w.Daemon.Address("smtp"), w.Daemon.Address("imap"), w.Daemon.Address("pop3"))
+	fmt.Printf("          network: 2 gateways, 3 layers of 2 mixes, providers %s; delays of %v on average at each mix\n",
+		strings.Join(demo.Providers, " and "), time.Duration(w.Network.View.Document.Parameters.MixDelay))
+	fmt.Printf("          each of the two sends %.1f packets a second, mail or no mail: %s\n",
+		w.Network.View.Document.Parameters.Rate(), costs(w.Client(demo.Alice).Status()))
+	if err := d.writeConfig(dir, w); err != nil {
+		return err
+	}
+	registering, cancel := context.WithTimeout(ctx, registerWait)
+	defer cancel()
+	err = w.Register(registering, func(address string, _ time.Duration) {
+		fmt.Printf("%6.1f s  %s is registered, through the network\n", show.since(), address)
+	})
+	if err != nil {
+		return err
+	}
+	if d.ReadyFile != "" {
+		if err := writeReady(d.ReadyFile, w); err != nil {
+			return err
+		}
+	}
+	refused, err := d.sendAll(w, show)
+	if err != nil {
+		return err
+	}
+	if d.ExitWhenDelivered {
+		if err := show.wait(ctx); err != nil {
+			return err
+		}
+		if refused > 0 {
+			return fmt.Errorf("%d of %d messages were refused, for the reasons above; all others are in bob's INBOX", refused, len(d.Send)+len(d.Files))
+		}
+		fmt.Printf("%6.1f s  all mail is in bob's INBOX\n", show.since())
+		return nil
+	}
+	printHowTo(w)
+	<-ctx.Done()
+	fmt.Println("\nstopping")
+	return nil
+}
+
+// firstMail is what alice writes when no file was given.
+const firstMail = "To: " + demo.Bob + "\r\n" +
+	"Subject: Hello through the mix network\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\n" +
+	"\r\n" +
+	"Dear Bob,\r\n\r\n" +
+	"this mail left my computer as one packet among many that look like it, and\r\n" +
+	"passed a gateway, three mixes and your provider, none of whom can tell that\r\n" +
+	"it was I who wrote to you.\r\n\r\n" +
+	"Alice\r\n"
+
+// sendAll submits the mail by SMTP, as a mail program would. It returns how many
+// messages were refused, having printed why.
+func (d *demoCmd) sendAll(w *demo.World, show *show) (refused int, err error) {
+	if len(d.Send) == 0 {
+		fmt.Printf("\nA first mail, from %s to %s:\n", demo.Alice, demo.Bob)
+		show.expect(1)
+		return 0, w.Submit(w.Accounts[0], demo.Bob, demo.WithFrom([]byte(firstMail), demo.Alice))
+	}
+	files := append(d.Send, d.Files...)
+	fmt.Printf("\nSending %d messages from %s to %s:\n", len(files), demo.Alice, demo.Bob)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return refused, fmt.Errorf("read mail: %w", err)
+		}
+		show.expect(1)
+		err = w.Submit(w.Accounts[0], demo.Bob, demo.WithFrom(raw, demo.Alice))
+		var answer *demo.AnswerError
+		switch {
+		case errors.As(err, &answer):
+			refused++
+			show.expect(-1)
+			fmt.Printf("%6.1f s  refused %s: %v\n", show.since(), file, answer)
+		case err != nil:
+			return refused, fmt.Errorf("submit %s: %w", file, err)
+		}
+	}
+	return refused, nil
+}
+
+// A show prints what becomes of mail.
+type show struct {
+	start time.Time
+
+	mu        sync.Mutex // guards all below
+	expected  int
+	delivered map[string]bool // by outbox id
+	failed    map[string]bool
+	changed   chan struct{} // holds a token after each change
+}
+
+func (s *show) since() float64 { return time.Since(s.start).Seconds() }
+
+func (s *show) expect(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expected += n
+}
+
+// event prints a step of a mail to bob; receipts and reports are not shown.
+func (s *show) event(e progress.Event, j demo.Journey) {
+	if j.Recipient != demo.Bob || j.Account != demo.Alice || j.Submitted.IsZero() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	say := func(format string, a ...any) {
+		fmt.Printf("%6.1f s  %s  %s\n", e.At.Sub(s.start).Seconds(), j.Outbox[len(j.Outbox)-6:], fmt.Sprintf(format, a...))
+	}
+	switch e.Kind {
+	case progress.Submitted:
+		say("accepted by SMTP, and on disk")
+	case progress.LookedUp:
+		say("bob's keys are known, from %s", demo.Providers[1])
+	case progress.Sealed:
+		say("sealed into %d block%s of 8 KiB", e.Count, plural(e.Count))
+	case progress.Sent:
+		if e.Count <= 8 || e.Index%16 == 15 || e.Index == e.Count-1 {
+			say("block %d of %d left at a slot", e.Index+1, e.Count)
+		}
+	case progress.InSpool:
+		say("in bob's spool at %s", demo.Providers[1])
+	case progress.Delivered:
+		say("in bob's INBOX, %.1f s after SMTP took it", j.Delivered.Sub(j.Submitted).Seconds())
+		if b, ok := j.Breakdown(); ok {
+			say("  waits for slots %.2f s, delays drawn for the mixes %.2f s, our own overhead %.3f s",
+				b.Slots.Seconds(), b.Delays.Seconds(), b.Overhead.Seconds())
+		}
+		s.delivered[j.Outbox] = true
+		s.tick()
+	case progress.Confirmed:
+		say("confirmed by bob's receipt")
+	case progress.Failed:
+		say("failed; a report is in alice's INBOX")
+		s.failed[j.Outbox] = true
+		s.tick()
+	}
+}
+
+func plural(n uint32) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
+
+func (s *show) tick() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// wait waits until all expected mail has been delivered.
+func (s *show) wait(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		delivered, failed, expected := len(s.delivered), len(s.failed), s.expected
+		s.mu.Unlock()
+		switch {
+		case failed > 0:
+			return fmt.Errorf("%d messages could not be delivered; alice's INBOX has the reports", failed)
+		case delivered >= expected:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("stopped with %d of %d messages delivered", delivered, expected)
+		case <-s.changed:
+		}
+	}
+}
+
+// endpoint is a listener as the ready file has it.
+type endpoint struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+}
+
+// writeReady writes the ready file, all at once.
+func writeReady(file string, w *demo.World) error {
+	at := func(protocol string) endpoint {
+		a := w.Daemon.Address(protocol).(*net.TCPAddr)
+		return endpoint{a.IP.String(), a.Port}
+	}
+	b, err := json.Marshal(struct {
+		Accounts []demo.Account `json:"accounts"`
+		SMTP     endpoint       `json:"smtp"`
+		IMAP     endpoint       `json:"imap"`
+		POP3     endpoint       `json:"pop3"`
+		CAFile   string         `json:"ca_file"`
+	}{w.Accounts, at("smtp"), at("imap"), at("pop3"), w.Daemon.CAFile()})
+	if err != nil {
+		return fmt.Errorf("write ready file: %w", err)
+	}
+	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+		return fmt.Errorf("write ready file: %w", err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		return fmt.Errorf("write ready file: %w", err)
+	}
+	return nil
+}
+
+// writeConfig writes the network document and a configuration, so that
+// "mailproxy run" can join the demo's network from another terminal.
+func (d *demoCmd) writeConfig(dir string, w *demo.World) error {
+	if err := os.WriteFile(filepath.Join(dir, "network.note"), w.Network.Note, 0o644); err != nil {
+		return fmt.Errorf("write network document: %w", err)
+	}
+	cfg := proxy.DefaultConfig()
+	cfg.Dir = "another-user"
+	cfg.Network = networkConfig("network.note", w.Network)
+	cfg.Listen = proxy.ListenConfig{SMTP: "127.0.0.1:2025", IMAP: "127.0.0.1:2143", POP3: "127.0.0.1:2110"}
+	return cfg.Write(filepath.Join(dir, "another-user.toml"))
+}
+
+func networkConfig(document string, n *local.Network) proxy.NetworkConfig {
+	return proxy.NetworkConfig{Document: document, Keys: n.Trust.Keys, Threshold: n.Trust.Threshold}
+}
+
+// printHowTo says what to type into Thunderbird.
+func printHowTo(w *demo.World) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "\nIn Thunderbird: Account Settings, Add Mail Account, Configure manually. For either of the two:\n\n")
+	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(t, "  address and user name\tpassword\n")
+	for _, a := range w.Accounts {
+		fmt.Fprintf(t, "  %s\t%s\n", a.Address, a.Password)
+	}
+	fmt.Fprintf(t, "\n  incoming, IMAP\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("imap"))
+	fmt.Fprintf(t, "  or incoming, POP3\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("pop3"))
+	fmt.Fprintf(t, "  outgoing, SMTP\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("smtp"))
+	_ = t.Flush() // into memory
+	fmt.Fprintf(&b, "\nFor STARTTLS, import this certificate authority first (Settings, Privacy & Security, Certificates):\n  %s\n", w.Daemon.CAFile())
+	fmt.Fprintf(&b, "\nMail you send takes about 5 seconds, the first to someone about 9. Press Ctrl-C to stop.\n")
+	_, _ = os.Stdout.Write(b.Bytes())
+}

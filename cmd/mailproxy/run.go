@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"mailproxy/mixclient"
+	"mailproxy/mixclient/builtin"
+	"mailproxy/mixnet/directory"
+	"mailproxy/proxy"
+)
+
+type configFlag struct {
+	Config string `help:"Configuration file." required:"" type:"path" short:"c" placeholder:"FILE"`
+}
+
+type runCmd struct{ configFlag }
+
+// Run runs the daemon until ctx ends.
+func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
+	cfg, err := proxy.LoadConfig(r.Config)
+	if err != nil {
+		return err
+	}
+	view, err := loadNetwork(cfg)
+	if err != nil {
+		return err
+	}
+	log := c.logger()
+	gateway, err := keptGateway(cfg, view)
+	if err != nil {
+		return err
+	}
+	network, err := builtin.New(builtin.Config{View: view, Gateway: gateway, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, network.Close()) }()
+	d, err := proxy.Open(proxy.Options{
+		Dir: cfg.Dir, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
+		Network: func(string) mixclient.Network { return network },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	fmt.Printf("mailproxy is running.\n\n")
+	fmt.Printf("  SMTP %s, IMAP %s, POP3 %s\n", d.Address("smtp"), d.Address("imap"), d.Address("pop3"))
+	fmt.Printf("  certificate of these: %s\n", d.CAFile())
+	fmt.Printf("  network %q through %s; cover traffic takes %s, mail or no mail\n\n",
+		view.Document.Network, network.Gateway(), costs(network.Status()))
+	if len(d.Status().Accounts) == 0 {
+		fmt.Printf("There is no account yet. Add one from another terminal:\n\n  mailproxy account add NAME@PROVIDER --config %s\n\nProviders of this network: %s\n\n",
+			r.Config, strings.Join(providers(view), ", "))
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for e := range network.Events() {
+			if e.Connected {
+				fmt.Println("connected to the network")
+			} else {
+				fmt.Println("offline:", e.Reason)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	})
+	control := d.ServeControl(ctx)
+	// Events ends with the network, which is closed before the wait.
+	return errors.Join(control, network.Close())
+}
+
+func providers(view *directory.View) []string {
+	var names []string
+	for _, n := range view.Services(mixclient.KindSpool) {
+		names = append(names, n.Provider)
+	}
+	return names
+}
+
+// costs says in plain words what the cover traffic takes.
+func costs(s mixclient.Status) string {
+	return fmt.Sprintf("%.1f GB a day each way", float64(s.BytesPerDay)/1e9)
+}
+
+// loadNetwork reads and checks the network document that cfg names.
+func loadNetwork(cfg proxy.Config) (*directory.View, error) {
+	msg, err := os.ReadFile(cfg.Network.Document)
+	if err != nil {
+		return nil, fmt.Errorf("read network document: %w", err)
+	}
+	doc, err := directory.Open(msg, directory.Trust{Keys: cfg.Network.Keys, Threshold: cfg.Network.Threshold})
+	if err != nil {
+		return nil, fmt.Errorf("network document %s: %w; ask your provider for the current one", cfg.Network.Document, err)
+	}
+	return directory.NewView(doc)
+}
+
+// keptGateway returns the gateway that the configuration names, or the one that
+// was chosen at an earlier start and is still there, or chooses one and keeps it:
+// a client that changes its gateway often shows itself to more of them.
+func keptGateway(cfg proxy.Config, view *directory.View) (string, error) {
+	if cfg.Network.Gateway != "" {
+		return cfg.Network.Gateway, nil
+	}
+	file := filepath.Join(cfg.Dir, "gateway")
+	if b, err := os.ReadFile(file); err == nil {
+		if _, err := view.Named(string(b), directory.RoleGateway); err == nil {
+			return string(b), nil
+		}
+	}
+	name := builtin.ChooseGateway(view)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return "", fmt.Errorf("make data directory: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(name), 0o600); err != nil {
+		return "", fmt.Errorf("keep gateway: %w", err)
+	}
+	return name, nil
+}
+
+type accountCmd struct {
+	Add  accountAddCmd  `cmd:"" help:"Make an account and register it at its provider."`
+	List accountListCmd `cmd:"" help:"List the accounts."`
+}
+
+type accountAddCmd struct {
+	configFlag
+	Address      string `arg:"" help:"The address, NAME@PROVIDER."`
+	Name         string `help:"Your name, as recipients see it; none unless given."`
+	PasswordFile string `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
+	JSON         bool   `help:"Answer as JSON."`
+}
+
+func (a *accountAddCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(a.Config)
+	if err != nil {
+		return err
+	}
+	in := proxy.NewAccount{Address: a.Address, DisplayName: a.Name}
+	if a.PasswordFile != "" {
+		b, err := os.ReadFile(a.PasswordFile)
+		if err != nil {
+			return fmt.Errorf("read password: %w", err)
+		}
+		in.Password = strings.TrimRight(string(b), "\r\n")
+	}
+	added, err := proxy.Control(cfg.Dir).AddAccount(ctx, in)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return printJSON(added)
+	}
+	fmt.Printf("account   %s\nuser name %s\npassword  %s\n", added.Address, added.Address, added.Password)
+	if added.Problem != "" {
+		fmt.Printf("\nThe account is made, but %s\n", added.Problem)
+	} else {
+		fmt.Printf("\nRegistered. Enter these in your mail program; the password is shown only now.\n")
+	}
+	return nil
+}
+
+type accountListCmd struct {
+	configFlag
+	JSON bool `help:"Answer as JSON."`
+}
+
+func (a *accountListCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(a.Config)
+	if err != nil {
+		return err
+	}
+	s, err := proxy.Control(cfg.Dir).Status(ctx)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return printJSON(s.Accounts)
+	}
+	if len(s.Accounts) == 0 {
+		fmt.Println("no accounts")
+	}
+	for _, account := range s.Accounts {
+		fmt.Println(account.Address, accountState(account))
+	}
+	return nil
+}
+
+func accountState(a proxy.AccountStatus) string {
+	switch {
+	case a.Problem != "":
+		return "(" + a.Problem + ")"
+	case !a.Registered:
+		return "(not registered yet)"
+	}
+	return "(registered)"
+}
+
+type statusCmd struct {
+	configFlag
+	JSON bool `help:"Answer as JSON."`
+}
+
+func (s *statusCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(s.Config)
+	if err != nil {
+		return err
+	}
+	st, err := proxy.Control(cfg.Dir).Status(ctx)
+	if err != nil {
+		return err
+	}
+	if s.JSON {
+		return printJSON(st)
+	}
+	fmt.Printf("SMTP %s, IMAP %s, POP3 %s\n", st.Listen["smtp"], st.Listen["imap"], st.Listen["pop3"])
+	fmt.Printf("outbox: %d on the way, %d in recipients' spools without a receipt yet\n", st.Waiting, st.Receipts)
+	for _, a := range st.Accounts {
+		n := a.Network
+		fmt.Printf("\n%s %s\n", a.Address, accountState(a))
+		if a.Held > 0 {
+			fmt.Printf("  %d messages are held: their sender's key changed\n", a.Held)
+		}
+		if a.Incomplete > 0 {
+			fmt.Printf("  %d messages are arriving\n", a.Incomplete)
+		}
+		if n.Connected {
+			fmt.Printf("  connected; %.1f packets a second, %.1f GB a day each way, mail or no mail\n", n.PerSecond, float64(n.BytesPerDay)/1e9)
+		} else {
+			fmt.Printf("  offline: %s\n", n.Reason)
+		}
+		fmt.Printf("  sent so far: %d for mail, %d reads, %d cover; %d got lost\n", n.SlotsMail, n.SlotsRead, n.SlotsCover, n.Lost)
+		if n.LoopsSent > 0 {
+			fmt.Printf("  of %d loops that measure loss %d are back\n", n.LoopsSent, n.LoopsBack)
+		}
+	}
+	return nil
+}
+
+func printJSON(v any) error {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
