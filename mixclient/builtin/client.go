@@ -40,7 +40,28 @@ type Config struct {
 	// Empty picks one with ChooseGateway.
 	Gateway string
 	Logger  *slog.Logger // nil discards
-	Tap     wire.Tap     // for measuring programs only
+	// Tap and Slots are for tests and measuring programs only. Slots is told of each
+	// slot as its packet leaves; it is called from several goroutines and must return
+	// at once.
+	Tap   wire.Tap
+	Slots func(Slot)
+}
+
+// A Process is one of the three that pace a client.
+type Process string
+
+// The processes of section 2 of the design.
+const (
+	QueryProcess Process = "query"
+	ReadProcess  Process = "read"
+	LoopProcess  Process = "loop"
+)
+
+// A Slot is one event of a process: a packet that left.
+type Slot struct {
+	Process Process
+	Cover   bool // it carried a loop, for want of anything else
+	Timing  mixclient.Timing
 }
 
 // A Client implements mixclient.Network.
@@ -51,6 +72,7 @@ type Client struct {
 	log     *slog.Logger
 	self    sphinx.Recipient // where gateways send our replies
 	seed    *lockedRand
+	slots   func(Slot) // may be nil
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -115,7 +137,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		view: cfg.View, gateway: gateway, end: end, log: cfg.Logger,
 		self: node.ClientRecipient(end.Key()), seed: newLockedRand(),
-		cancel:  cancel,
+		slots: cfg.Slots, cancel: cancel,
 		pending: map[sphinx.SURBID]*flight{},
 		events:  make(chan mixclient.Event, 1),
 		status: mixclient.Status{
@@ -126,9 +148,9 @@ func New(cfg Config) (*Client, error) {
 		},
 	}
 	c.wg.Go(func() { c.connect(ctx) })
-	c.wg.Go(func() { c.process(ctx, p.QueryRate, c.querySlot) })
-	c.wg.Go(func() { c.process(ctx, p.ReadRate, c.readSlot) })
-	c.wg.Go(func() { c.process(ctx, p.LoopRate, c.loopSlot) })
+	c.wg.Go(func() { c.process(ctx, QueryProcess, p.QueryRate, c.querySlot) })
+	c.wg.Go(func() { c.process(ctx, ReadProcess, p.ReadRate, c.readSlot) })
+	c.wg.Go(func() { c.process(ctx, LoopProcess, p.LoopRate, c.loopSlot) })
 	return c, nil
 }
 

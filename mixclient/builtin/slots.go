@@ -13,9 +13,10 @@ import (
 	"mailproxy/mixnet/wire"
 )
 
-// lead is how long before its slot a packet is made, so that the moment it
-// leaves does not show how long that took or what it carries.
-const lead = 5 * time.Millisecond
+// Lead is how long before its slot a packet is made, so that the moment it
+// leaves does not show how long that took or what it carries. A query that comes
+// later than this before a slot waits for the next.
+const Lead = 5 * time.Millisecond
 
 // longestGap is how far a process may lag behind its own times (the machine
 // slept, say) before it starts anew instead of sending all it missed at once.
@@ -23,7 +24,7 @@ const longestGap = 2 * time.Second
 
 // process runs one Poisson process until ctx ends: at each of its times it sends
 // what slot gives it.
-func (c *Client) process(ctx context.Context, rate float64, slot func() *flight) {
+func (c *Client) process(ctx context.Context, name Process, rate float64, slot func() *flight) {
 	due := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -41,7 +42,7 @@ func (c *Client) process(ctx context.Context, rate float64, slot func() *flight)
 			due = now
 		}
 		due = due.Add(time.Duration(c.seed.exp(1/rate) * float64(time.Second)))
-		if !sleep(due.Add(-lead)) {
+		if !sleep(due.Add(-Lead)) {
 			return
 		}
 		f := slot()
@@ -52,7 +53,7 @@ func (c *Client) process(ctx context.Context, rate float64, slot func() *flight)
 			return
 		}
 		if f != nil {
-			c.send(f)
+			c.send(f, name)
 		}
 	}
 }
@@ -64,6 +65,7 @@ type flight struct {
 	keys   sphinx.SURBKeys
 	timing mixclient.Timing
 	timer  *time.Timer
+	cover  bool                   // a loop
 	count  *uint64                // of the kind, in Client.status
 	sent   func(mixclient.Timing) // may be nil
 	done   func([]byte, mixclient.Timing, error)
@@ -164,7 +166,7 @@ func (c *Client) loop(count *uint64) *flight {
 		c.log.Error("network client: cannot make a loop", "err", err)
 		return nil
 	}
-	f.count = count
+	f.cover, f.count = true, count
 	f.done = func([]byte, mixclient.Timing, error) {}
 	return f
 }
@@ -225,7 +227,7 @@ func (c *Client) mixes(sum *time.Duration) []sphinx.Hop {
 }
 
 // send hands a packet to the link and waits for its reply in the background.
-func (c *Client) send(f *flight) {
+func (c *Client) send(f *flight, process Process) {
 	f.timing.Sent = time.Now()
 	p := c.view.Document.Parameters
 	lost := f.timing.Up + f.timing.Down + replySlackMeans*time.Duration(p.MixDelay) + replySlackFixed
@@ -239,14 +241,18 @@ func (c *Client) send(f *flight) {
 		f.done(nil, f.timing, err)
 		return
 	}
+	timing := f.timing // the reply may be here before this ends
 	c.pending[f.id] = f
 	*f.count++
 	f.timer = time.AfterFunc(lost, func() { c.lose(f.id) })
 	c.link.Put(wire.Frame{Kind: wire.KindPacket, Body: f.packet})
 	c.mu.Unlock()
 	f.packet = nil
+	if c.slots != nil {
+		c.slots(Slot{Process: process, Cover: f.cover, Timing: timing})
+	}
 	if f.sent != nil {
-		f.sent(f.timing)
+		f.sent(timing)
 	}
 }
 
