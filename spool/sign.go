@@ -44,7 +44,7 @@ const (
 	roleRead         = 4 // Read, the read key
 )
 
-// input is what is signed. Every part has a fixed length, 156 bytes in all.
+// input is what is signed. Every part has a fixed length, 148 bytes in all.
 func (a *Auth) input(role byte, service ServiceID, spool ID, subject [32]byte) []byte {
 	b := make([]byte, 0, len(requestDomain)+1+32+32+32+InstanceSize+8+8)
 	b = append(b, requestDomain...)

@@ -176,7 +176,7 @@ func (r *Reader) done(epoch int, number, cursor uint64, reply []byte, err error)
 		got, err = ParseRead(reply, cursor)
 	}
 	r.mu.Lock()
-	want, flying := r.flight[number]
+	_, flying := r.flight[number]
 	if epoch != r.epoch || !flying {
 		r.mu.Unlock()
 		return
@@ -184,7 +184,7 @@ func (r *Reader) done(epoch int, number, cursor uint64, reply []byte, err error)
 	delete(r.flight, number)
 	deliver := false
 	if err == nil {
-		deliver = r.learn(got, cursor, want)
+		deliver = r.learn(got, cursor)
 	}
 	r.advance()
 	r.mu.Unlock()
@@ -211,8 +211,9 @@ func (r *Reader) done(epoch int, number, cursor uint64, reply []byte, err error)
 }
 
 // learn takes in what a reply says, and says whether its block is to be
-// delivered.
-func (r *Reader) learn(got *spool.ReadReply, cursor, want uint64) (deliver bool) {
+// delivered. A gap between lowest and highest, which only a service whose clock
+// has jumped has, is learned of when the cursor comes to it.
+func (r *Reader) learn(got *spool.ReadReply, cursor uint64) (deliver bool) {
 	r.last = max(r.last, got.Last)
 	if got.Seq == 0 {
 		r.missing(cursor+1, got.Last)
@@ -220,9 +221,6 @@ func (r *Reader) learn(got *spool.ReadReply, cursor, want uint64) (deliver bool)
 	}
 	r.missing(cursor+1, got.Lowest-1)
 	r.missing(got.Highest+1, got.Last)
-	if got.Seq != want && want > cursor && want <= got.Last {
-		r.missing(want, want)
-	}
 	if _, have := r.blocks[got.Seq]; have || got.Seq <= r.cursor {
 		return false
 	}
