@@ -21,13 +21,10 @@ var _ outbox.Account = sending{}
 
 // outboxAccount finds an account for the outbox.
 func (d *Daemon) outboxAccount(addr string) (outbox.Account, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	a := d.accounts[addr]
-	if a == nil {
-		return nil, false
+	if a := d.account(addr); a != nil {
+		return sending{a}, true
 	}
-	return sending{a}, true
+	return nil, false
 }
 
 func (s sending) Address() string            { return s.keys.Address() }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -116,8 +117,16 @@ func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 	added := AddedAccount{Address: in.Address, Password: password}
 	ctx, cancel := context.WithTimeout(r.Context(), registerWait)
 	defer cancel()
-	if err := d.WaitRegistered(ctx, in.Address); err != nil {
+	err = d.WaitRegistered(ctx, in.Address)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
 		added.Problem = err.Error()
+	default: // refused for good: do not keep what can never work
+		if a := d.account(strings.ToLower(in.Address)); a != nil {
+			err = errors.Join(err, d.forget(a))
+		}
+		return AddedAccount{}, err
 	}
 	return added, nil
 }

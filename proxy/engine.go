@@ -83,7 +83,7 @@ func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
 	return a, nil
 }
 
-// start begins to register, read and send for an account. d.mu is held.
+// start begins to register, read and send for an account. d.starting is held.
 func (d *Daemon) start(a *account) error {
 	var err error
 	a.inbox, err = inbox.Open(inbox.Config{

@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,9 +69,11 @@ type Daemon struct {
 	servers   []server
 	addresses map[string]net.Addr // of the listeners, by protocol
 
-	mu       sync.Mutex // guards all below
-	accounts map[string]*account
+	starting sync.Mutex // guards engines, and lets one account be added at a time
 	engines  []*engine
+
+	mu       sync.Mutex // guards accounts; nothing is called while it is held
+	accounts map[string]*account
 }
 
 // server is what the front ends have in common.
@@ -144,9 +148,9 @@ func (d *Daemon) open() error {
 	if err := d.listen(); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range d.accounts {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	for _, a := range d.list() {
 		if err := d.start(a); err != nil {
 			return err
 		}
@@ -226,11 +230,11 @@ func (d *Daemon) Mailbox(addr string) (*mailbox.Account, error) { return d.mail.
 // Close stops everything and waits for it. What was accepted is on disk already.
 func (d *Daemon) Close() error {
 	d.cancel()
-	d.mu.Lock()
+	d.starting.Lock()
 	for _, e := range d.engines {
 		e.network.SetReads(func() (mixclient.Read, bool) { return mixclient.Read{}, false })
 	}
-	d.mu.Unlock()
+	d.starting.Unlock()
 	var err error
 	for _, s := range d.servers {
 		err = errors.Join(err, s.Close())
@@ -252,11 +256,11 @@ func (d *Daemon) Close() error {
 func (d *Daemon) authenticate(_ context.Context, username, password string) (string, error) {
 	var r *accountRecord
 	if canonical, err := address.Canonical(username); err == nil {
-		d.mu.Lock()
-		if a := d.accounts[canonical]; a != nil {
+		if a := d.account(canonical); a != nil {
+			a.mu.Lock()
 			r = a.record
+			a.mu.Unlock()
 		}
-		d.mu.Unlock()
 	}
 	if err := d.words.check(r, password); err != nil {
 		return "", err
@@ -283,9 +287,9 @@ func (d *Daemon) AddAccount(ctx context.Context, addr, displayName, password str
 	if err := r.setPassword(password); err != nil {
 		return "", fmt.Errorf("add account %s: %w", canonical, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.accounts[canonical] != nil {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	if d.account(canonical) != nil {
 		return "", fmt.Errorf("add account %s: %w", canonical, ErrAccountExists)
 	}
 	if _, err := d.mail.CreateAccount(canonical); err != nil && !errors.Is(err, mailbox.ErrExists) {
@@ -300,12 +304,47 @@ func (d *Daemon) AddAccount(ctx context.Context, addr, displayName, password str
 	if err != nil {
 		return "", fmt.Errorf("add account %s: %w", canonical, err)
 	}
-	a, err := d.loadAccount(r)
-	if err != nil {
+	if err := d.load(r); err != nil {
 		return "", err
 	}
-	d.accounts[canonical] = a
-	return password, d.start(a)
+	return password, d.start(d.account(canonical))
+}
+
+// forget removes an account that its provider never took.
+func (d *Daemon) forget(a *account) error {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	err := d.store.Update(func(tx *store.Tx) error {
+		if err := tx.Delete(accountKey(a.keys.Address())); err != nil {
+			return err
+		}
+		return keys.Delete(tx, a.keys.Address())
+	})
+	if err != nil {
+		return fmt.Errorf("remove account: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.accounts, a.keys.Address())
+	return nil
+}
+
+// account returns the account with that canonical address, or nil.
+func (d *Daemon) account(addr string) *account {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.accounts[addr]
+}
+
+// list returns all accounts in the order of their addresses.
+func (d *Daemon) list() []*account {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*account
+	for _, addr := range slices.Sorted(maps.Keys(d.accounts)) {
+		all = append(all, d.accounts[addr])
+	}
+	return all
 }
 
 // checkProvider says whether the network has a provider for domain.

@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"mailproxy/internal/address"
 )
@@ -50,12 +48,9 @@ func (d *Daemon) Status() Status {
 		s.Listen[name] = a.String()
 	}
 	s.Waiting, s.Receipts = d.outbox.Count()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range d.accounts {
+	for _, a := range d.list() {
 		s.Accounts = append(s.Accounts, a.status())
 	}
-	slices.SortFunc(s.Accounts, func(a, b AccountStatus) int { return strings.Compare(a.Address, b.Address) })
 	return s
 }
 
@@ -85,9 +80,7 @@ func (d *Daemon) WaitRegistered(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	a := d.accounts[canonical]
-	d.mu.Unlock()
+	a := d.account(canonical)
 	if a == nil {
 		return fmt.Errorf("there is no account %s here", canonical)
 	}

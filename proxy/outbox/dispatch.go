@@ -158,7 +158,9 @@ func (o *Outbox) takeQueued(a Account, p *part) *task {
 // seal makes the blocks of p and commits them and the message id, before any of
 // them is sent.
 func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
+	o.sealing.Lock()
 	next, err := o.writeBlocks(a, p, to)
+	o.sealing.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.stir()
@@ -254,7 +256,7 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 	case err == nil && updateErr == nil:
 		p.missing--
 		p.backoff, p.refusal = 0, nil
-		if p.missing == 0 {
+		if p.missing == 0 && p.State == Sealed && !p.busy && p.fate == nil {
 			o.inSpool(p)
 		}
 	case err == nil:

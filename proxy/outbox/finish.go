@@ -26,8 +26,12 @@ type fate struct {
 	silent bool  // nobody asked to hear of it
 }
 
-// fail ends p with a report to the sender. o.mu must be held.
+// fail ends p with a report to the sender, unless its end has begun: several
+// blocks in flight may meet the same refusal. o.mu must be held.
 func (o *Outbox) fail(p *part, err error) {
+	if p.fate != nil {
+		return
+	}
 	f := &fate{reason: report.Expired, cause: err}
 	switch {
 	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusNoSpool):
@@ -190,6 +194,7 @@ func (o *Outbox) inSpool(p *part) {
 			p.recipient = next
 		}
 		o.dropBody(p.job)
+		o.stir()
 	})
 }
 
@@ -263,6 +268,9 @@ func (o *Outbox) dropBody(j *job) {
 // hold keeps p until the user decides on the recipient's new key. o.mu must be
 // held.
 func (o *Outbox) hold(p *part) {
+	if p.fate != nil {
+		return
+	}
 	p.State = Held
 	if p.job.message.Kind != seal.KindMail {
 		return // a receipt just waits, and expires

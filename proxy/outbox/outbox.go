@@ -79,6 +79,8 @@ type Outbox struct {
 	cfg Config
 	log *slog.Logger
 
+	sealing sync.Mutex // one message at a time is held in memory to be sealed
+
 	wg   sync.WaitGroup // sealing, and queries whose reply is out
 	mu   sync.Mutex     // guards jobs, order and everything in the jobs
 	jobs map[ID]*job
