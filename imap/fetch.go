@@ -1,0 +1,393 @@
+package imap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"mailproxy/proxy/mailbox"
+)
+
+// pick returns the UIDs of a client's set that are in its view, ascending.
+// Callers hold ss.mu and have a selection.
+func (ss *session) pick(set goimap.NumSet) []uint32 {
+	var uids []uint32
+	add := func(seq int) { uids = append(uids, ss.sel.UID(seq)) }
+	n := ss.sel.Len()
+	switch set := set.(type) {
+	case goimap.SeqSet:
+		for _, r := range set {
+			// 0 stands for *, the last message.
+			from, to := starRange(r.Start, r.Stop, uint32(n))
+			for seq := max(from, 1); seq <= min(to, uint32(n)); seq++ {
+				add(int(seq))
+			}
+		}
+	case goimap.UIDSet:
+		if goimap.IsSearchRes(set) {
+			for _, uid := range ss.saved {
+				if seq := ss.sel.Seq(uid); seq > 0 {
+					add(seq)
+				}
+			}
+			break
+		}
+		last := uint32(0)
+		if n > 0 {
+			last = ss.sel.UID(n)
+		}
+		for _, r := range set {
+			from, to := starRange(uint32(r.Start), uint32(r.Stop), last)
+			for seq := ss.firstFrom(from); seq <= n && ss.sel.UID(seq) <= to; seq++ {
+				add(seq)
+			}
+		}
+	}
+	slices.Sort(uids)
+	return slices.Compact(uids)
+}
+
+// starRange puts last in the place of *, and the ends in order: a range n:* names
+// the last message even where n lies beyond it.
+func starRange(from, to, last uint32) (uint32, uint32) {
+	if from == 0 {
+		from = last
+	}
+	if to == 0 {
+		to = last
+	}
+	return min(from, to), max(from, to)
+}
+
+// firstFrom returns the sequence number of the first message with a UID of at
+// least uid, or one more than there are messages.
+func (ss *session) firstFrom(uid uint32) int {
+	lo, hi := 1, ss.sel.Len()+1
+	for lo < hi {
+		if mid := (lo + hi) / 2; ss.sel.UID(mid) < uid {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+func uidSet(uids []uint32) goimap.UIDSet {
+	var set goimap.UIDSet
+	for _, uid := range uids {
+		set.AddNum(goimap.UID(uid))
+	}
+	return set
+}
+
+func flagList(flags []string) []goimap.Flag {
+	list := make([]goimap.Flag, len(flags))
+	for i, f := range flags {
+		list[i] = goimap.Flag(f)
+	}
+	return list
+}
+
+func flagStrings(flags []goimap.Flag) []string {
+	list := make([]string, len(flags))
+	for i, f := range flags {
+		list[i] = string(f)
+	}
+	return list
+}
+
+// Store implements imapserver.Session.
+func (ss *session) Store(w *imapserver.FetchWriter, set goimap.NumSet, flags *goimap.StoreFlags, _ *goimap.StoreOptions) error {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	sel, err := ss.writable()
+	if err != nil {
+		return err
+	}
+	op := map[goimap.StoreFlagsOp]mailbox.FlagOp{
+		goimap.StoreFlagsSet: mailbox.FlagsSet, goimap.StoreFlagsAdd: mailbox.FlagsAdd, goimap.StoreFlagsDel: mailbox.FlagsRemove,
+	}[flags.Op]
+	uids := ss.pick(set)
+	list, err := sel.SetFlags(uids, op, flagStrings(flags.Flags))
+	_, byUID := set.(goimap.UIDSet)
+	if !flags.Silent {
+		for _, m := range list {
+			r := w.CreateMessage(uint32(sel.Seq(m.UID)))
+			if byUID {
+				r.WriteUID(goimap.UID(m.UID))
+			}
+			r.WriteFlags(flagList(m.Flags))
+			if err := r.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	if err == nil && !byUID && len(list) < len(uids) {
+		err = mailbox.ErrNoMessage
+	}
+	return ss.fail(err)
+}
+
+// Fetch implements imapserver.Session.
+func (ss *session) Fetch(w *imapserver.FetchWriter, set goimap.NumSet, options *goimap.FetchOptions) error {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	sel, err := ss.selected()
+	if err != nil {
+		return err
+	}
+	uids := ss.pick(set)
+	seen, err := ss.markSeen(uids, options)
+	if err != nil {
+		return ss.fail(err)
+	}
+	missing := false
+	for _, uid := range uids {
+		m, err := sel.Folder().Message(uid)
+		if err == nil {
+			err = ss.fetch(w, m, options, seen[uid])
+		}
+		if errors.Is(err, mailbox.ErrNoMessage) {
+			missing = true // another session expunged it; this client hears of it soon
+			continue
+		}
+		if err != nil {
+			return ss.fail(err)
+		}
+	}
+	if _, byUID := set.(goimap.UIDSet); missing && !byUID {
+		return ss.fail(mailbox.ErrNoMessage)
+	}
+	return nil
+}
+
+// markSeen sets \Seen where a body is fetched without PEEK, and returns the
+// messages that did not have it. After EXAMINE nothing changes.
+func (ss *session) markSeen(uids []uint32, options *goimap.FetchOptions) (map[uint32]bool, error) {
+	mark := slices.ContainsFunc(options.BodySection, func(b *goimap.FetchItemBodySection) bool { return !b.Peek }) ||
+		slices.ContainsFunc(options.BinarySection, func(b *goimap.FetchItemBinarySection) bool { return !b.Peek })
+	if !mark || ss.readOnly {
+		return nil, nil
+	}
+	var unseen []uint32
+	changed := make(map[uint32]bool)
+	for _, uid := range uids {
+		if m, err := ss.sel.Folder().Message(uid); err == nil && !m.HasFlag(mailbox.FlagSeen) {
+			unseen, changed[uid] = append(unseen, uid), true
+		}
+	}
+	if len(unseen) == 0 {
+		return nil, nil
+	}
+	_, err := ss.sel.SetFlags(unseen, mailbox.FlagsAdd, []string{mailbox.FlagSeen})
+	return changed, err
+}
+
+// fetched is what a FETCH response needs of a message's content. All of it is
+// read before the response begins: the library holds a lock from there to the
+// end, and an error in between would leave the connection stuck.
+type fetched struct {
+	envelope *goimap.Envelope
+	body     goimap.BodyStructure
+	sections [][]byte
+	binaries [][]byte
+	sizes    []uint32
+}
+
+func (ss *session) fetch(w *imapserver.FetchWriter, m mailbox.Message, options *goimap.FetchOptions, flags bool) error {
+	var got fetched
+	if options.Envelope || options.BodyStructure != nil || len(options.BodySection)+len(options.BinarySection)+len(options.BinarySectionSize) > 0 {
+		err := ss.sel.Folder().Content(m, func(c *mailbox.Content) error { return got.read(c, m, options) })
+		if err != nil {
+			return err
+		}
+	}
+	r := w.CreateMessage(uint32(ss.sel.Seq(m.UID)))
+	if options.UID {
+		r.WriteUID(goimap.UID(m.UID))
+	}
+	if options.Flags || flags {
+		r.WriteFlags(flagList(m.Flags))
+	}
+	if options.InternalDate {
+		r.WriteInternalDate(m.Date())
+	}
+	if options.RFC822Size {
+		r.WriteRFC822Size(m.Size)
+	}
+	if options.Envelope {
+		r.WriteEnvelope(got.envelope)
+	}
+	if options.BodyStructure != nil {
+		r.WriteBodyStructure(got.body)
+	}
+	var errs []error
+	for i, b := range options.BodySection {
+		lit := r.WriteBodySection(b, int64(len(got.sections[i])))
+		_, err := lit.Write(got.sections[i])
+		errs = append(errs, err, lit.Close())
+	}
+	for i, b := range options.BinarySection {
+		lit := r.WriteBinarySection(b, int64(len(got.binaries[i])))
+		_, err := lit.Write(got.binaries[i])
+		errs = append(errs, err, lit.Close())
+	}
+	for i, b := range options.BinarySectionSize {
+		r.WriteBinarySectionSize(b, got.sizes[i])
+	}
+	return errors.Join(append(errs, r.Close())...)
+}
+
+func (got *fetched) read(c *mailbox.Content, m mailbox.Message, options *goimap.FetchOptions) error {
+	if options.Envelope {
+		e, err := c.Envelope()
+		if err != nil {
+			return err
+		}
+		got.envelope = envelope(e)
+	}
+	if options.BodyStructure != nil {
+		s, err := c.Structure()
+		if err != nil {
+			return err
+		}
+		got.body = bodyStructure(s, 0)
+	}
+	for _, b := range options.BodySection {
+		data, err := section(c, m, b)
+		if err != nil {
+			return err
+		}
+		got.sections = append(got.sections, data)
+	}
+	for _, b := range options.BinarySection {
+		data, err := binarySection(c, m, b.Part)
+		if err != nil {
+			return err
+		}
+		got.binaries = append(got.binaries, partial(data, b.Partial))
+	}
+	for _, b := range options.BinarySectionSize {
+		data, err := binarySection(c, m, b.Part)
+		if err != nil {
+			return err
+		}
+		got.sizes = append(got.sizes, uint32(len(data)))
+	}
+	return nil
+}
+
+// section returns the bytes of a BODY[] item (RFC 9051 section 6.4.5.1), as they
+// came. A section that the message does not have is empty.
+func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySection) ([]byte, error) {
+	if len(b.Part) == 0 && b.Specifier == goimap.PartSpecifierNone {
+		return span(c, 0, m.Size, b.Partial) // needs no structure
+	}
+	s, err := c.Structure()
+	if err != nil {
+		return nil, err
+	}
+	i, ok := s.Find(b.Part)
+	if !ok {
+		return nil, nil
+	}
+	p := &s.Parts[i]
+	if len(b.Part) > 0 && (b.Specifier == goimap.PartSpecifierHeader || b.Specifier == goimap.PartSpecifierText) {
+		inner := s.Children(i)
+		if !p.IsMessage() || len(inner) == 0 {
+			return nil, nil // only a message has a header and a text of its own
+		}
+		p = &s.Parts[inner[0]]
+	}
+	switch b.Specifier {
+	case goimap.PartSpecifierMIME:
+		return span(c, p.Start, p.Body, b.Partial)
+	case goimap.PartSpecifierHeader:
+		if len(b.HeaderFields) == 0 && len(b.HeaderFieldsNot) == 0 {
+			return span(c, p.Start, p.Body, b.Partial)
+		}
+		header, err := headerOf(c, p)
+		if err != nil {
+			return nil, err
+		}
+		return partial(filterFields(header, b.HeaderFields, b.HeaderFieldsNot), b.Partial), nil
+	}
+	return span(c, p.Body, p.End, b.Partial)
+}
+
+// headerOf reads a part's header; the message's own is kept beside the index.
+func headerOf(c *mailbox.Content, p *mailbox.Part) ([]byte, error) {
+	if p.Parent < 0 {
+		return c.Header()
+	}
+	return c.Bytes(p.Start, p.Body)
+}
+
+// span reads the bytes from off to end, or the part of them that was asked for.
+func span(c *mailbox.Content, off, end int64, p *goimap.SectionPartial) ([]byte, error) {
+	if p != nil {
+		off = off + min(p.Offset, end-off)
+		end = off + min(p.Size, end-off)
+	}
+	return c.Bytes(off, end)
+}
+
+func partial(b []byte, p *goimap.SectionPartial) []byte {
+	if p == nil {
+		return b
+	}
+	b = b[min(p.Offset, int64(len(b))):]
+	return b[:min(p.Size, int64(len(b)))]
+}
+
+// filterFields keeps the fields that are named, or those that are not, in their
+// order and as they came, and ends with a blank line.
+func filterFields(header []byte, keep, drop []string) []byte {
+	named := func(list []string, name string) bool {
+		return slices.ContainsFunc(list, func(n string) bool { return strings.EqualFold(n, name) })
+	}
+	var out bytes.Buffer
+	for _, f := range mailbox.Fields(header) {
+		if len(keep) > 0 && !named(keep, f.Name) || named(drop, f.Name) {
+			continue
+		}
+		out.Write(f.Raw)
+		if !bytes.HasSuffix(f.Raw, []byte("\n")) {
+			out.WriteString("\r\n")
+		}
+	}
+	out.WriteString("\r\n")
+	return out.Bytes()
+}
+
+// binarySection returns a part's content without its transfer encoding (RFC 3516
+// section 4.2); the message itself is returned as it is.
+func binarySection(c *mailbox.Content, m mailbox.Message, path []int) ([]byte, error) {
+	if len(path) == 0 {
+		return c.Bytes(0, m.Size)
+	}
+	s, err := c.Structure()
+	if err != nil {
+		return nil, err
+	}
+	i, ok := s.Find(path)
+	if !ok {
+		return nil, nil
+	}
+	p := &s.Parts[i]
+	raw, err := c.Bytes(p.Body, p.End)
+	if err != nil || p.IsMultipart() || p.IsMessage() {
+		return raw, err
+	}
+	data, err := decodeTransfer(p.Encoding, raw)
+	if err != nil {
+		return nil, no(goimap.ResponseCodeUnknownCTE, fmt.Sprintf("Part %v cannot be decoded", path))
+	}
+	return data, nil
+}

@@ -1,0 +1,323 @@
+// Package imap is the IMAP front end: mail programs read the folders of
+// proxy/mailbox through it, by IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051).
+//
+// The protocol is github.com/emersion/go-imap/v2's imapserver. Between it and
+// the connection stands a wire (see wire.go), which bounds what a client can
+// send and keeps literals from running as commands. The package knows the
+// mailbox and nothing else of mailproxy: what a client does here causes no
+// packet. proxy imports it.
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"mailproxy/proxy/mailbox"
+)
+
+// The limits and timeouts. go-imap has more of its own: 30 s for a command to
+// arrive and for a response to leave, 5 min for a literal, 35 min of silence
+// between commands (RFC 9051 section 5.4 asks for 30 at least).
+const (
+	maxConns         = 256
+	handshakeTimeout = 30 * time.Second
+	badPasswordDelay = time.Second
+	maxBadPasswords  = 5  // of one connection
+	maxBadCommands   = 10 // of one connection, in a row
+)
+
+// DefaultMaxMessage is Options.MaxMessage where that is 0, in bytes.
+const DefaultMaxMessage = 64 << 20
+
+// ErrClosed is returned by Serve once Close was called.
+var ErrClosed = errors.New("imap server is closed")
+
+// Options configure a Server.
+type Options struct {
+	Mailboxes *mailbox.Store
+	// Auth checks a password and returns the account that it opens. For a wrong
+	// one it returns mailbox.ErrBadPassword; any other error is reported as a
+	// temporary failure. It is called from many goroutines; ctx ends with Close.
+	Auth func(ctx context.Context, username, password string) (account string, err error)
+	// TLS is used for STARTTLS; nil offers none. A listener given to Serve may be
+	// one of crypto/tls, whose connections are secure from the start.
+	TLS *tls.Config
+	// AllowPlaintext permits to log in without TLS.
+	AllowPlaintext bool
+	// Logger receives warnings, never what a client sent; nil discards them.
+	Logger *slog.Logger
+	// MaxMessage is the largest message that APPEND takes, in bytes.
+	MaxMessage int64
+	// Now dates what is appended without a date; nil means time.Now.
+	Now func() time.Time
+	// BadPasswordDelay is how long the answer to a wrong password is held back,
+	// so that guessing is slow; 0 means a second.
+	BadPasswordDelay time.Duration
+}
+
+// A Server serves IMAP on any number of listeners. Close must be called.
+type Server struct {
+	o      Options
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	// Two servers of the library, since it decides by the type of a connection
+	// whether that is secure, and ours are all wires.
+	plain, secure *feed
+
+	wg sync.WaitGroup // everything that Close waits for; Add only with mu held and closed false
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	listeners map[net.Listener]struct{}
+	wires     map[*wire]struct{}
+}
+
+// caps are what the library cannot know of us. Together with what it always
+// carries (IDLE, ENABLE, UNSELECT, SASL-IR, UTF8=ACCEPT) it is what is announced.
+var caps = goimap.CapSet{
+	goimap.CapIMAP4rev1: {}, goimap.CapIMAP4rev2: {},
+	goimap.CapNamespace: {}, goimap.CapUIDPlus: {}, goimap.CapESearch: {}, goimap.CapSearchRes: {},
+	goimap.CapListExtended: {}, goimap.CapListStatus: {}, goimap.CapMove: {}, goimap.CapStatusSize: {},
+	goimap.CapBinary: {}, goimap.CapChildren: {}, goimap.CapSpecialUse: {}, goimap.CapCreateSpecialUse: {},
+	goimap.CapLiteralPlus: {},
+}
+
+// New returns a server that does not listen yet.
+func New(o Options) *Server {
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = DefaultMaxMessage
+	}
+	o.MaxMessage = min(o.MaxMessage, math.MaxUint32) // APPENDLIMIT has 32 bits
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.BadPasswordDelay == 0 {
+		o.BadPasswordDelay = badPasswordDelay
+	}
+	s := &Server{
+		o: o, log: o.Logger,
+		listeners: make(map[net.Listener]struct{}), wires: make(map[*wire]struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.plain = s.start(imapserver.Options{TLSConfig: o.TLS, InsecureAuth: o.AllowPlaintext})
+	s.secure = s.start(imapserver.Options{InsecureAuth: true})
+	return s
+}
+
+// start runs one of the library's servers on a feed of connections.
+func (s *Server) start(o imapserver.Options) *feed {
+	o.Caps, o.Logger, o.NewSession = caps, libraryLog{s.log}, s.newSession
+	f := &feed{conns: make(chan net.Conn), done: s.ctx.Done()}
+	lib := imapserver.New(&o)
+	s.wg.Go(func() {
+		if err := lib.Serve(f); err != nil {
+			s.log.Error("imap: server stopped", "err", err)
+		}
+	})
+	return f
+}
+
+// Serve accepts connections from ln until Close, then returns ErrClosed. It
+// closes ln.
+func (s *Server) Serve(ln net.Listener) error {
+	defer ln.Close()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.listeners[ln] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, ln)
+		s.mu.Unlock()
+	}()
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			pause = 5 * time.Millisecond
+			s.admit(conn)
+			continue
+		}
+		if s.ctx.Err() != nil {
+			return ErrClosed
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("imap: accept: %w", err)
+		}
+		// Out of file descriptors, most likely: that passes.
+		s.log.Warn("imap: accept failed", "err", err)
+		if !s.sleep(pause) {
+			return ErrClosed
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// sleep waits for d; it reports false if the server was closed.
+func (s *Server) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// admit hands a new connection to the library, after its TLS handshake if there
+// is to be one, which has a goroutine of its own so that a silent client holds
+// up nobody.
+func (s *Server) admit(conn net.Conn) {
+	tlsConn, isTLS := conn.(*tls.Conn)
+	w, err := s.track(newWire(s, conn, isTLS))
+	if err != nil {
+		if errors.Is(err, errTooMany) && !isTLS {
+			// One small write into an empty socket buffer does not block.
+			_, err = conn.Write([]byte("* BYE Too many connections; close some and try again\r\n"))
+			if err != nil {
+				s.log.Debug("imap: refusing a connection", "err", err)
+			}
+		}
+		conn.Close()
+		return
+	}
+	if !isTLS {
+		s.plain.put(w)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		w.Close()
+		return
+	}
+	s.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
+		defer cancel()
+		if err := tlsConn.HandshakeContext(ctx); err != nil {
+			s.log.Debug("imap: tls handshake failed", "err", err)
+			w.Close()
+			return
+		}
+		s.secure.put(w)
+	})
+}
+
+var errTooMany = errors.New("too many connections")
+
+// track registers a connection, so that Close finds it and waits for it.
+func (s *Server) track(w *wire) (*wire, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if len(s.wires) >= maxConns {
+		return nil, errTooMany
+	}
+	s.wires[w] = struct{}{}
+	s.wg.Add(1)
+	return w, nil
+}
+
+func (s *Server) untrack(w *wire) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.wires[w]; ok {
+		delete(s.wires, w)
+		s.wg.Done()
+	}
+}
+
+// Close closes all listeners and connections and waits for all that the server
+// started.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.cancel()
+	var errs []error
+	for ln := range s.listeners {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	open := make([]*wire, 0, len(s.wires))
+	for w := range s.wires {
+		open = append(open, w)
+	}
+	s.mu.Unlock()
+	for _, w := range open {
+		w.interrupt()
+	}
+	s.wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close imap server: %w", err)
+	}
+	return nil
+}
+
+// A feed is a listener whose connections others put into it.
+type feed struct {
+	conns chan net.Conn
+	done  <-chan struct{}
+}
+
+var _ net.Listener = (*feed)(nil)
+
+func (f *feed) put(w *wire) {
+	select {
+	case f.conns <- w:
+	case <-f.done:
+		w.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (f *feed) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener; the server's context is what ends a feed.
+func (f *feed) Close() error { return nil }
+
+// Addr implements net.Listener.
+func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
+
+// libraryLog takes what go-imap logs: mostly that a client went away, or sent
+// something that does not parse. That would be quoted, and could be a secret, so
+// that only the kind of event is kept. Our own errors are logged by the session.
+type libraryLog struct{ log *slog.Logger }
+
+// Printf implements imapserver.Logger.
+func (l libraryLog) Printf(format string, args ...any) {
+	if strings.HasPrefix(format, "panic") && len(args) == 2 {
+		l.log.Error("imap: panic while serving a connection", "stack", fmt.Sprintf("%s", args[1]))
+		return
+	}
+	l.log.Debug("imap: library", "event", format)
+}

@@ -1,0 +1,360 @@
+package imap
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/textproto"
+	"slices"
+	"strings"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+	"github.com/emersion/go-message"
+	_ "github.com/emersion/go-message/charset" // decodes bodies in old charsets
+	"golang.org/x/text/unicode/norm"
+
+	"mailproxy/proxy/mailbox"
+)
+
+// Search implements imapserver.Session. What the index answers is asked first,
+// header fields second, bodies last.
+func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriteria, options *goimap.SearchOptions) (*goimap.SearchData, error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	sel, err := ss.selected()
+	if err != nil {
+		return nil, err
+	}
+	list, err := sel.Folder().Messages()
+	if err != nil {
+		return nil, ss.fail(err)
+	}
+	q := ss.compile(criteria)
+	var found []uint32 // UIDs
+	for _, m := range list {
+		seq := sel.Seq(m.UID)
+		if seq == 0 {
+			continue // the client was not told of it yet
+		}
+		if ss.s.ctx.Err() != nil {
+			return nil, no(goimap.ResponseCodeUnavailable, "Shutting down")
+		}
+		ok, err := ss.matches(q, m)
+		if errors.Is(err, mailbox.ErrNoMessage) {
+			continue // expunged meanwhile
+		}
+		if err != nil {
+			if options.ReturnSave {
+				ss.saved = nil // RFC 5182 section 2.1
+			}
+			return nil, ss.fail(err)
+		}
+		if ok {
+			found = append(found, m.UID)
+		}
+	}
+	return ss.result(kind, found, options), nil
+}
+
+func (ss *session) result(kind imapserver.NumKind, found []uint32, options *goimap.SearchOptions) *goimap.SearchData {
+	data := &goimap.SearchData{Count: uint32(len(found))}
+	num := func(uid uint32) uint32 {
+		if kind == imapserver.NumKindSeq {
+			return uint32(ss.sel.Seq(uid))
+		}
+		return uid
+	}
+	var seqs goimap.SeqSet
+	var uids goimap.UIDSet
+	for _, uid := range found {
+		if kind == imapserver.NumKindSeq {
+			seqs.AddNum(num(uid))
+		} else {
+			uids.AddNum(goimap.UID(uid))
+		}
+	}
+	data.All = goimap.NumSet(uids)
+	if kind == imapserver.NumKindSeq {
+		data.All = seqs
+	}
+	if len(found) > 0 {
+		data.Min, data.Max = num(found[0]), num(found[len(found)-1])
+	}
+	if options.ReturnSave {
+		ss.saved = savedResult(found, options)
+	}
+	return data
+}
+
+// savedResult follows the table of RFC 5182 section 2.4: MIN and MAX alone save
+// only what they name.
+func savedResult(found []uint32, options *goimap.SearchOptions) []uint32 {
+	if len(found) == 0 || options.ReturnAll || options.ReturnCount || !options.ReturnMin && !options.ReturnMax {
+		return slices.Clone(found)
+	}
+	var saved []uint32
+	if options.ReturnMin {
+		saved = append(saved, found[0])
+	}
+	if options.ReturnMax && (len(found) > 1 || !options.ReturnMin) {
+		saved = append(saved, found[len(found)-1])
+	}
+	return saved
+}
+
+// A query is a search criteria with its sets resolved and its texts folded.
+type query struct {
+	*goimap.SearchCriteria
+	sets   []map[uint32]bool // UIDs; a message is in all of them
+	header []goimap.SearchCriteriaHeaderField
+	body   []string
+	text   []string
+	not    []*query
+	or     [][2]*query
+}
+
+func (ss *session) compile(c *goimap.SearchCriteria) *query {
+	q := &query{SearchCriteria: c}
+	set := func(n goimap.NumSet) {
+		m := make(map[uint32]bool)
+		for _, uid := range ss.pick(n) {
+			m[uid] = true
+		}
+		q.sets = append(q.sets, m)
+	}
+	for _, s := range c.SeqNum {
+		set(s)
+	}
+	for _, s := range c.UID {
+		set(s)
+	}
+	for _, h := range c.Header {
+		q.header = append(q.header, goimap.SearchCriteriaHeaderField{Key: textproto.CanonicalMIMEHeaderKey(h.Key), Value: fold(h.Value)})
+	}
+	for _, t := range c.Body {
+		q.body = append(q.body, fold(t))
+	}
+	for _, t := range c.Text {
+		q.text = append(q.text, fold(t))
+	}
+	for i := range c.Not {
+		q.not = append(q.not, ss.compile(&c.Not[i]))
+	}
+	for i := range c.Or {
+		q.or = append(q.or, [2]*query{ss.compile(&c.Or[i][0]), ss.compile(&c.Or[i][1])})
+	}
+	return q
+}
+
+// matches opens the message's content only if the query needs it.
+func (ss *session) matches(q *query, m mailbox.Message) (bool, error) {
+	if !q.needsContent() {
+		return q.match(m, nil)
+	}
+	if !q.cheap(m) {
+		return false, nil
+	}
+	var ok bool
+	err := ss.sel.Folder().Content(m, func(c *mailbox.Content) (err error) {
+		ok, err = q.match(m, &texts{c: c})
+		return err
+	})
+	return ok, err
+}
+
+func (q *query) needsContent() bool {
+	if len(q.header)+len(q.body)+len(q.text) > 0 || !q.SentSince.IsZero() || !q.SentBefore.IsZero() {
+		return true
+	}
+	return slices.ContainsFunc(q.not, (*query).needsContent) ||
+		slices.ContainsFunc(q.or, func(o [2]*query) bool { return o[0].needsContent() || o[1].needsContent() })
+}
+
+// cheap tests what the index knows.
+func (q *query) cheap(m mailbox.Message) bool {
+	for _, s := range q.sets {
+		if !s[m.UID] {
+			return false
+		}
+	}
+	for _, f := range q.Flag {
+		if !m.HasFlag(string(f)) { // \Recent is never there
+			return false
+		}
+	}
+	for _, f := range q.NotFlag {
+		if m.HasFlag(string(f)) {
+			return false
+		}
+	}
+	return inDates(m.Date(), q.Since, q.Before) &&
+		(q.Larger == 0 || m.Size > q.Larger) && (q.Smaller == 0 || m.Size < q.Smaller)
+}
+
+func (q *query) match(m mailbox.Message, t *texts) (bool, error) {
+	if !q.cheap(m) {
+		return false, nil
+	}
+	if !q.SentSince.IsZero() || !q.SentBefore.IsZero() {
+		e, err := t.c.Envelope()
+		if err != nil || !e.HasDate || !inDates(e.Time(), q.SentSince, q.SentBefore) {
+			return false, err
+		}
+	}
+	for _, h := range q.header {
+		if ok, err := t.inField(h.Key, h.Value); err != nil || !ok {
+			return false, err
+		}
+	}
+	for _, n := range q.not {
+		if ok, err := n.match(m, t); err != nil || ok {
+			return false, err
+		}
+	}
+	for _, o := range q.or {
+		ok, err := o[0].match(m, t)
+		if err == nil && !ok {
+			ok, err = o[1].match(m, t)
+		}
+		if err != nil || !ok {
+			return false, err
+		}
+	}
+	for _, want := range q.body {
+		if ok, err := t.inBody(want); err != nil || !ok {
+			return false, err
+		}
+	}
+	for _, want := range q.text {
+		ok, err := t.inField("", want)
+		if err == nil && !ok {
+			ok, err = t.inBody(want)
+		}
+		if err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// inDates compares days, without time and zone (RFC 9051 section 6.4.4).
+func inDates(t, since, before time.Time) bool {
+	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+	return (since.IsZero() || !day.Before(since)) && (before.IsZero() || day.Before(before))
+}
+
+// fold makes texts comparable without regard to case or to how an accent is
+// composed.
+func fold(s string) string { return strings.ToLower(norm.NFC.String(s)) }
+
+// texts are the folded texts of one message, each read when it is first asked
+// for.
+type texts struct {
+	c      *mailbox.Content
+	fields []mailbox.Field
+	header bool // fields were read
+	body   []string
+	bodies bool // body was read
+}
+
+// inField reports whether a field of that name, or any for "", contains want. An
+// empty want asks only whether there is such a field.
+func (t *texts) inField(name, want string) (bool, error) {
+	switch name {
+	case "From", "To", "Cc", "Bcc", "Subject":
+		// The usual searches are answered from the envelope alone.
+		e, err := t.c.Envelope()
+		if err != nil {
+			return false, err
+		}
+		if e.Clipped {
+			break
+		}
+		text, ok := e.Text[name]
+		if name == "Subject" {
+			if text = e.Subject; text == "" && want == "" {
+				break // there may be an empty one
+			}
+			ok = text != ""
+		}
+		return ok && strings.Contains(fold(text), want), nil
+	}
+	if !t.header {
+		h, err := t.c.Header()
+		if err != nil {
+			return false, err
+		}
+		t.fields, t.header = mailbox.Fields(h), true
+	}
+	for _, f := range t.fields {
+		if name == "" && strings.Contains(fold(f.Name+": "+f.Text()), want) ||
+			strings.EqualFold(name, f.Name) && strings.Contains(fold(f.Text()), want) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// inBody reports whether a text part, or the header of a message inside,
+// contains want.
+func (t *texts) inBody(want string) (bool, error) {
+	if !t.bodies {
+		s, err := t.c.Structure()
+		if err != nil {
+			return false, err
+		}
+		for i := range s.Parts {
+			p := &s.Parts[i]
+			switch {
+			case p.Parent >= 0 && s.Parts[p.Parent].IsMessage():
+				h, err := t.c.Bytes(p.Start, p.Body)
+				if err != nil {
+					return false, err
+				}
+				for _, f := range mailbox.Fields(h) {
+					t.body = append(t.body, fold(f.Name+": "+f.Text()))
+				}
+			}
+			if p.Type == "text" {
+				raw, err := t.c.Bytes(p.Body, p.End)
+				if err != nil {
+					return false, err
+				}
+				t.body = append(t.body, fold(decodePart(p, raw)))
+			}
+		}
+		t.bodies = true
+	}
+	return slices.ContainsFunc(t.body, func(text string) bool { return strings.Contains(text, want) }), nil
+}
+
+// decodeTransfer removes a content transfer encoding (RFC 2045 section 6).
+func decodeTransfer(encoding string, raw []byte) ([]byte, error) {
+	var h message.Header
+	h.Set("Content-Type", "application/octet-stream") // so that no charset is touched
+	h.Set("Content-Transfer-Encoding", encoding)
+	e, err := message.New(h, bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(e.Body)
+}
+
+// decodePart returns a text part in UTF-8. What cannot be decoded is searched as
+// far as it can, or as it is.
+func decodePart(p *mailbox.Part, raw []byte) string {
+	data, err := decodeTransfer(p.Encoding, raw)
+	if err != nil && len(data) == 0 {
+		data = raw
+	}
+	var h message.Header
+	h.SetContentType("text/plain", map[string]string{"charset": p.Params["charset"]})
+	if e, err := message.New(h, bytes.NewReader(data)); err == nil {
+		if text, err := io.ReadAll(e.Body); err == nil {
+			data = text
+		}
+	}
+	return strings.ToValidUTF8(string(data), "\ufffd")
+}
