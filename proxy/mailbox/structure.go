@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"mime"
+	"regexp"
 	"strings"
 )
 
@@ -256,8 +257,8 @@ func parseParams(v string) (string, map[string]string) {
 		t, _, _ = strings.Cut(v, ";")
 		t = strings.ToLower(strings.TrimSpace(t))
 		params = nil
-		if i := strings.Index(strings.ToLower(v), "boundary="); i >= 0 {
-			b := v[i+len("boundary="):]
+		if at := boundaryParam.FindStringIndex(v); at != nil {
+			b := v[at[1]:]
 			if q, ok := strings.CutPrefix(b, `"`); ok {
 				b, _, _ = strings.Cut(q, `"`)
 			} else {
@@ -282,6 +283,8 @@ func parseParams(v string) (string, map[string]string) {
 	}
 	return clip(t, 128), clean
 }
+
+var boundaryParam = regexp.MustCompile(`(?i)\bboundary\s*=\s*`)
 
 // isToken follows RFC 2045 section 5.1.
 func isToken(s string) bool {

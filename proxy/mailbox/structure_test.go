@@ -214,6 +214,7 @@ func TestWireSize(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(nested))
 	f.Add([]byte(""))
+	f.Add([]byte("Content-TYpe:\xffBoundArY=")) // lower-casing made it longer
 	f.Add([]byte("From x\nContent-Type: message/rfc822\n\nContent-Type: multipart/digest; boundary=a\n\n--a\n\nSubject: y\n\n--a--"))
 	f.Add([]byte("To: \xff, =?x?q?y?= <@>, (c) a@b\r\nMessage-ID: <<>>\r\nDate: Mon, 99 Foo 0000\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {

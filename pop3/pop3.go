@@ -1,0 +1,202 @@
+// Package pop3 is the POP3 front end: mail programs fetch the messages of an
+// account's Inbox through it, by RFC 1939 with CAPA (RFC 2449), STLS (RFC 2595),
+// SASL PLAIN (RFC 5034) and AUTH-RESP-CODE (RFC 3206).
+//
+// It knows the mailbox and nothing else of mailproxy: what a client does here
+// causes no packet. Folders other than Inbox are not reached by POP3, and a
+// message that is fetched is not marked as read. proxy imports it.
+package pop3
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"mailproxy/proxy/mailbox"
+)
+
+// The timeouts and limits.
+const (
+	idleTimeout      = 10 * time.Minute // RFC 1939 section 3: at least that
+	writeTimeout     = 30 * time.Second // for a client to take the next few KiB
+	handshakeTimeout = 30 * time.Second
+	badPasswordDelay = time.Second
+	maxBadPasswords  = 5    // of one connection
+	maxBadCommands   = 20   // of one connection, in a row
+	maxConns         = 128  // open at a time
+	maxLine          = 1024 // bytes of a command (RFC 2449 section 4 asks for 255)
+	maxAnswer        = 4096 // bytes of a SASL answer
+	maxDiscard       = 64 << 10
+)
+
+// ErrClosed is returned by Serve once Close was called.
+var ErrClosed = errors.New("pop3 server is closed")
+
+// Options configure a Server.
+type Options struct {
+	Mailboxes *mailbox.Store
+	// Auth checks a password and returns the account that it opens. For a wrong
+	// one it returns mailbox.ErrBadPassword; any other error is reported as a
+	// temporary failure. It is called from many goroutines; ctx ends with Close.
+	Auth func(ctx context.Context, username, password string) (account string, err error)
+	// TLS is used for STLS; nil offers none. A listener given to Serve may be one
+	// of crypto/tls, whose connections are secure from the start.
+	TLS *tls.Config
+	// AllowPlaintext permits to log in without TLS.
+	AllowPlaintext bool
+	// Logger receives warnings, never what a client sent; nil discards them.
+	Logger *slog.Logger
+	// BadPasswordDelay is how long the answer to a wrong password is held back,
+	// so that guessing is slow; 0 means a second.
+	BadPasswordDelay time.Duration
+}
+
+// A Server serves POP3 on any number of listeners.
+type Server struct {
+	o      Options
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	wg sync.WaitGroup // one for each connection; Add only with mu held and closed false
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	listeners map[net.Listener]struct{}
+	conns     map[net.Conn]struct{}
+	locked    map[string]struct{} // accounts whose maildrop a session holds
+}
+
+// New returns a server that does not listen yet.
+func New(o Options) *Server {
+	if o.BadPasswordDelay == 0 {
+		o.BadPasswordDelay = badPasswordDelay
+	}
+	s := &Server{
+		o: o, log: o.Logger,
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[net.Conn]struct{}),
+		locked:    make(map[string]struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Serve accepts connections from ln until Close, then returns ErrClosed. It
+// closes ln.
+func (s *Server) Serve(ln net.Listener) error {
+	defer ln.Close()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.listeners[ln] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, ln)
+		s.mu.Unlock()
+	}()
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			pause = 5 * time.Millisecond
+			s.admit(conn)
+			continue
+		}
+		if s.ctx.Err() != nil {
+			return ErrClosed
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("pop3: accept: %w", err)
+		}
+		// Out of file descriptors, most likely: that passes.
+		s.log.Warn("pop3: accept failed", "err", err)
+		if !s.sleep(pause) {
+			return ErrClosed
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// admit gives a connection its goroutine.
+func (s *Server) admit(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.conns) >= maxConns {
+		conn.Close()
+		return
+	}
+	s.conns[conn] = struct{}{}
+	s.wg.Go(func() {
+		newSession(s, conn).serve()
+		s.mu.Lock()
+		delete(s.conns, conn)
+		s.mu.Unlock()
+	})
+}
+
+// sleep waits for d; it reports false if the server was closed.
+func (s *Server) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// lock takes the exclusive access that RFC 1939 section 4 asks for.
+func (s *Server) lock(account string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, held := s.locked[account]; held {
+		return false
+	}
+	s.locked[account] = struct{}{}
+	return true
+}
+
+func (s *Server) unlock(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.locked, account)
+}
+
+// Close closes all listeners and connections and waits for all that the server
+// started. Sessions that did not QUIT delete nothing.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.cancel()
+	var errs []error
+	for ln := range s.listeners {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	for conn := range s.conns {
+		if c, ok := conn.(*tls.Conn); ok {
+			conn = c.NetConn() // tls.Conn.Close may wait for a stuck peer
+		}
+		conn.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close pop3 server: %w", err)
+	}
+	return nil
+}
