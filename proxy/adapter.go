@@ -53,9 +53,6 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 		},
 		Now: s.d.opt.Now,
 	})
-	if r, ok := headers.AsRefusal(err); ok {
-		return nil, &outbox.Refusal{Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Err: r.Err}
-	}
 	if err != nil {
 		return nil, err
 	}

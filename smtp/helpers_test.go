@@ -25,6 +25,7 @@ import (
 
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/refusal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,7 +62,7 @@ func (s *submitter) CheckSender(_ context.Context, account, from string) error {
 		return errors.New("an unknown account came through")
 	}
 	if from != "" && from != "alice@north.test" && from != "älice@north.test" {
-		return outbox.Refuse(550, [3]int{5, 7, 1}, "this account may send as alice@north.test only")
+		return refusal.New(550, [3]int{5, 7, 1}, "this account may send as alice@north.test only")
 	}
 	return nil
 }
@@ -73,7 +74,7 @@ func (s *submitter) CheckRecipient(_ context.Context, _, rcpt string) error {
 	case "fault.test":
 		return errors.New("secret cause")
 	}
-	return fmt.Errorf("check: %w", &outbox.Refusal{Code: 550, Enhanced: [3]int{5, 1, 2},
+	return fmt.Errorf("check: %w", &refusal.Error{Code: 550, Enhanced: [3]int{5, 1, 2},
 		Text: rcpt + " is not an address of this network", Err: errors.New("secret cause")})
 }
 

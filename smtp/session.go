@@ -13,6 +13,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/refusal"
 )
 
 var _ gosmtp.AuthSession = (*session)(nil)
@@ -208,7 +209,7 @@ func (s *session) tooLarge() error {
 
 // refusal turns an error of a Submitter into a reply.
 func (s *session) refusal(doing string, err error) error {
-	var r *outbox.Refusal
+	var r *refusal.Error
 	if !errors.As(err, &r) {
 		s.server.log.Error("smtp: "+doing+" failed", "err", err)
 		return reply(451, [3]int{4, 3, 0}, "mailproxy could not do this now; try again later, and see its log if it stays so")

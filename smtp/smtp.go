@@ -50,7 +50,7 @@ const (
 )
 
 // A Submitter takes mail over. Its errors reach the client as they are when they
-// are (or wrap) an *outbox.Refusal; of any other the client hears only that the
+// are (or wrap) an *refusal.Error; of any other the client hears only that the
 // message was not taken and that trying later may help (451). Such errors are
 // logged, so they must name no address.
 type Submitter interface {

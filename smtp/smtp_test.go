@@ -19,6 +19,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/refusal"
 )
 
 const mail = "From: alice@north.test\r\nTo: bob@south.test\r\nSubject: tea\r\n\r\nAt five.\r\n..\r\n.hidden\r\n"
@@ -203,7 +204,7 @@ func TestAddressOutsideTheNetworkIsRefusedAtRCPT(t *testing.T) {
 func TestRepliesAreOneLine(t *testing.T) {
 	r := start(t, nil)
 	r.before = func(context.Context) error {
-		return &outbox.Refusal{Code: 999, Text: "a\r\n250 fine\x00" + strings.Repeat("ä", 400)}
+		return &refusal.Error{Code: 999, Text: "a\r\n250 fine\x00" + strings.Repeat("ä", 400)}
 	}
 	c := r.dialIn(t)
 	c.begin()

@@ -2,9 +2,12 @@ package headers
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"mailproxy/proxy/refusal"
 )
 
 // allowed is every field that Outgoing may write.
@@ -31,7 +34,7 @@ func FuzzOutgoing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		r, err := Outgoing(msg, p)
 		if err != nil {
-			if refusal, ok := AsRefusal(err); !ok || refusal.Code < 500 || refusal.Text == "" {
+			if r := new(refusal.Error); !errors.As(err, &r) || r.Code < 500 || r.Text == "" {
 				t.Fatalf("error is no refusal: %v", err)
 			}
 			return

@@ -15,9 +15,10 @@
 package headers
 
 import (
-	"fmt"
 	"io"
 	"time"
+
+	"mailproxy/proxy/refusal"
 )
 
 // MessageIDDomain is the right-hand side of every message id, the same for all:
@@ -27,29 +28,13 @@ const MessageIDDomain = "mailproxy.invalid"
 // MaxHeader bounds the header of a submitted mail, in bytes.
 const MaxHeader = 256 << 10
 
-// A Refusal says why a submitted mail is not taken, for SMTP to pass on.
-type Refusal struct {
-	Code     int    // SMTP reply code (RFC 5321 section 4.2)
-	Enhanced [3]int // enhanced status code (RFC 3463)
-	Text     string // one sentence for the user
-	Err      error  // the cause, or nil; may quote the mail, so not for logs
-}
-
-// Error returns the codes and the sentence.
-func (r *Refusal) Error() string {
-	return fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
-}
-
-// Unwrap returns the cause.
-func (r *Refusal) Unwrap() error { return r.Err }
-
 // badSender refuses what is in From; badHeader what cannot be read.
-func badSender(format string, args ...any) *Refusal {
-	return &Refusal{Code: 550, Enhanced: [3]int{5, 7, 1}, Text: fmt.Sprintf(format, args...)}
+func badSender(format string, args ...any) *refusal.Error {
+	return refusal.New(550, [3]int{5, 7, 1}, format, args...)
 }
 
-func badHeader(format string, args ...any) *Refusal {
-	return &Refusal{Code: 554, Enhanced: [3]int{5, 6, 0}, Text: fmt.Sprintf(format, args...)}
+func badHeader(format string, args ...any) *refusal.Error {
+	return refusal.New(554, [3]int{5, 6, 0}, format, args...)
 }
 
 // A Mailbox is an address and the name shown beside it.

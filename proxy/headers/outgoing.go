@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"net/mail"
@@ -32,7 +31,7 @@ var (
 // maxLine is where generated lines are folded (RFC 5322 section 2.1.1).
 const maxLine = 78
 
-// Outgoing rewrites a submitted mail by the policy. All its errors are *Refusal,
+// Outgoing rewrites a submitted mail by the policy. All its errors are *refusal.Error,
 // except one of p.Rand.
 //
 // A mail whose header has a line that is no field is refused: what follows might be
@@ -269,11 +268,4 @@ func (w *writer) copyField(name string, f *field) bool {
 	lines[0] = " " + strings.TrimLeft(lines[0], " \t")
 	w.WriteString(name + ":" + strings.Join(lines, "\r\n") + "\r\n")
 	return true
-}
-
-// AsRefusal returns the refusal that err is or wraps.
-func AsRefusal(err error) (*Refusal, bool) {
-	var r *Refusal
-	ok := errors.As(err, &r)
-	return r, ok
 }

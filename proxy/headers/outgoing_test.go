@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailproxy/proxy/refusal"
 )
 
 // zeros is a source of randomness that makes message ids known.
@@ -333,7 +335,8 @@ func TestRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, err := Outgoing([]byte(tt.in), policy())
-		r, ok := AsRefusal(err)
+		var r *refusal.Error
+		ok := errors.As(err, &r)
 		if !ok || r.Code != tt.code || !strings.Contains(r.Text, tt.text) || !strings.HasSuffix(r.Text, ".") {
 			t.Errorf("%s: %v, want %d … %s", tt.name, err, tt.code, tt.text)
 		}

@@ -17,7 +17,7 @@ type Account interface {
 	Owns(address string) bool
 	// Network is the engine by which the account's mail leaves.
 	Network() mixclient.Network
-	// Clean applies the header policy. Its error is a *Refusal.
+	// Clean applies the header policy. Its error is a *refusal.Error.
 	Clean(message []byte) ([]byte, error)
 	// Sender returns the keys to authenticate with.
 	Sender() (seal.Sender, error)

@@ -29,6 +29,7 @@ import (
 	"mailproxy/mixclient"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
+	"mailproxy/proxy/refusal"
 	"mailproxy/proxy/seal"
 )
 
@@ -230,66 +231,66 @@ func newID(t time.Time) (id ID) {
 }
 
 // CheckSender says whether account may send as from; an empty from is the null
-// reverse-path. The error is a *Refusal.
+// reverse-path. The error is a *refusal.Error.
 func (o *Outbox) CheckSender(_ context.Context, account, from string) error {
 	a, ok := o.cfg.Account(account)
 	if !ok {
-		return Refuse(550, [3]int{5, 7, 1}, "the account %s is not set up here", account)
+		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here", account)
 	}
 	if from != "" && !a.Owns(from) {
-		return Refuse(553, [3]int{5, 7, 1}, "%s may send as %s only; choose that identity in your mail program", a.Address(), a.Address())
+		return refusal.New(553, [3]int{5, 7, 1}, "%s may send as %s only; choose that identity in your mail program", a.Address(), a.Address())
 	}
 	return nil
 }
 
 // CheckRecipient says whether rcpt can be tried. It does not wait for the
-// network. The error is a *Refusal.
+// network. The error is a *refusal.Error.
 func (o *Outbox) CheckRecipient(ctx context.Context, account, rcpt string) error {
 	a, ok := o.cfg.Account(account)
 	if !ok {
-		return Refuse(550, [3]int{5, 7, 1}, "the account %s is not set up here", account)
+		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here", account)
 	}
 	_, domain, err := parseAddress(rcpt)
 	if err != nil {
 		if domain = domainOf(rcpt); domain == "" {
-			return Refuse(553, [3]int{5, 1, 3}, "%q is not an e-mail address", rcpt)
+			return refusal.New(553, [3]int{5, 1, 3}, "%q is not an e-mail address", rcpt)
 		}
 	}
 	services, serr := a.Network().Services(ctx, mixclient.KindSpool)
 	if serr != nil {
-		return &Refusal{Code: 451, Enhanced: [3]int{4, 4, 0}, Text: "the network's list of providers cannot be read; try again", Err: serr}
+		return &refusal.Error{Code: 451, Enhanced: [3]int{4, 4, 0}, Text: "the network's list of providers cannot be read; try again", Err: serr}
 	}
 	for _, s := range services {
 		if s.Provider == domain {
 			if err != nil {
-				return Refuse(553, [3]int{5, 1, 3}, "%s is not an address that %s can have", rcpt, domain)
+				return refusal.New(553, [3]int{5, 1, 3}, "%s is not an address that %s can have", rcpt, domain)
 			}
 			return nil
 		}
 	}
-	return Refuse(550, [3]int{5, 1, 2}, "%s is outside this private network, which reaches its own providers only; write to %s from your ordinary mail account", rcpt, rcpt)
+	return refusal.New(550, [3]int{5, 1, 2}, "%s is outside this private network, which reaches its own providers only; write to %s from your ordinary mail account", rcpt, rcpt)
 }
 
 // Submit takes over the message that msg reads. When it returns nil, the message
-// is on disk, synced. The error is a *Refusal, or the reader's.
+// is on disk, synced. The error is a *refusal.Error, or the reader's.
 func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error {
 	a, ok := o.cfg.Account(s.Account)
 	if !ok {
-		return Refuse(550, [3]int{5, 7, 1}, "the account %s is not set up here", s.Account)
+		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here", s.Account)
 	}
 	raw, err := io.ReadAll(io.LimitReader(msg, MaxMessage+1))
 	if err != nil {
 		return err
 	}
 	if len(raw) > MaxMessage {
-		return Refuse(552, [3]int{5, 3, 4}, "the message is larger than %d MB, the most this network carries", MaxMessage>>20)
+		return refusal.New(552, [3]int{5, 3, 4}, "the message is larger than %d MB, the most this network carries", MaxMessage>>20)
 	}
 	clean, err := a.Clean(raw)
 	if err != nil {
 		return err
 	}
 	if len(clean) > MaxMessage {
-		return Refuse(552, [3]int{5, 3, 4}, "the message is larger than %d MB with its line endings made CRLF", MaxMessage>>20)
+		return refusal.New(552, [3]int{5, 3, 4}, "the message is larger than %d MB with its line endings made CRLF", MaxMessage>>20)
 	}
 	now := o.cfg.Now()
 	id := newID(now)
@@ -301,7 +302,7 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 	for _, r := range s.Recipients {
 		name, domain, err := parseAddress(r.Address)
 		if err != nil {
-			return Refuse(553, [3]int{5, 1, 3}, "%q is not an address of this network", r.Address)
+			return refusal.New(553, [3]int{5, 1, 3}, "%q is not an address of this network", r.Address)
 		}
 		rs = append(rs, recipient{
 			Version: recordVersion, Address: name + "@" + domain, Notify: r.Notify,
@@ -310,9 +311,9 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 	}
 	if err := o.accept(id, m, rs, clean); err != nil {
 		if errors.Is(err, store.ErrFull) {
-			return &Refusal{Code: 452, Enhanced: [3]int{4, 3, 1}, Text: "there is no room on the disk; free some and send again", Err: err}
+			return &refusal.Error{Code: 452, Enhanced: [3]int{4, 3, 1}, Text: "there is no room on the disk; free some and send again", Err: err}
 		}
-		return &Refusal{Code: 451, Enhanced: [3]int{4, 3, 0}, Text: "the message could not be stored; nothing was sent, try again", Err: err}
+		return &refusal.Error{Code: 451, Enhanced: [3]int{4, 3, 0}, Text: "the message could not be stored; nothing was sent, try again", Err: err}
 	}
 	for _, r := range rs {
 		o.cfg.Observe.Tell(progress.Event{Kind: progress.Submitted, At: o.cfg.Now(), Account: m.Account, Recipient: r.Address, Outbox: id.String()})
@@ -347,9 +348,7 @@ func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte) error
 		j.parts = append(j.parts, &part{job: j, number: uint32(i), recipient: r})
 	}
 	o.mu.Lock()
-	o.jobs[id] = j
-	o.turn = append(o.turn, j)
-	o.stir()
+	o.add(j)
 	o.mu.Unlock()
 	return nil
 }

@@ -1,9 +1,6 @@
 package outbox
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // A Submission is what a mail program says about a message before it sends the
 // message itself: the envelope of RFC 5321 with the fields of RFC 3461 (DSN).
@@ -71,36 +68,6 @@ func (n Notify) String() string {
 	}
 	return strings.Join(on, ",")
 }
-
-// A Refusal is a reason not to take a message that its sender may read. Text is
-// one plain sentence for the user; Err is the cause for the log, and never
-// shown to the client. It may be nil.
-type Refusal struct {
-	Code     int    // SMTP reply code, 400 to 599 (RFC 5321 section 4.2)
-	Enhanced [3]int // enhanced status code (RFC 3463)
-	Text     string
-	Err      error
-}
-
-// Refuse returns a Refusal without a cause; format and args make its Text.
-func Refuse(code int, enhanced [3]int, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Enhanced: enhanced, Text: fmt.Sprintf(format, args...)}
-}
-
-// Error returns code, text and cause, for logs and tests.
-func (r *Refusal) Error() string {
-	s := fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.Enhanced[0], r.Enhanced[1], r.Enhanced[2], r.Text)
-	if r.Err != nil {
-		s += ": " + r.Err.Error()
-	}
-	return s
-}
-
-// Unwrap returns the cause.
-func (r *Refusal) Unwrap() error { return r.Err }
-
-// Temporary reports whether trying again later may succeed.
-func (r *Refusal) Temporary() bool { return r.Code/100 == 4 }
 
 // Addresses returns the recipients' addresses in order.
 func (s *Submission) Addresses() []string {
