@@ -67,7 +67,17 @@ func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task
 		}
 		o.appendBlock(ctx, network, t, gone)
 	})
-	<-left
+	for {
+		o.mu.Lock()
+		o.prepareAll(network, o.cfg.Now())
+		wake := o.wake
+		o.mu.Unlock()
+		select {
+		case <-left:
+			return
+		case <-wake:
+		}
+	}
 }
 
 // serviceOf finds the spool service of a domain.
@@ -118,7 +128,7 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	defer o.stir()
 	switch {
 	case err == nil:
-		p.backoff, p.refusal = 0, nil // the bundle is there at the next turn
+		p.unknown, p.backoff, p.refusal = false, 0, nil
 		o.cfg.Observe.Tell(progress.Event{
 			Kind: progress.LookedUp, At: o.cfg.Now(), Account: account, Recipient: address,
 			Outbox: p.job.id.String(), Timing: took,
@@ -135,24 +145,24 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	}
 }
 
-// takeQueued decides what a queued part needs next. A part whose bundle is known
-// is sealed on a goroutine of its own, which takes no slot. o.mu must be held.
-func (o *Outbox) takeQueued(a Account, p *part) *task {
+// prepareQueued seals a queued part whose bundle is known, on a goroutine of its
+// own. It reports whether a slot is needed to look the bundle up. o.mu must be
+// held.
+func (o *Outbox) prepareQueued(a Account, p *part) (unknown bool) {
 	bundle, err := a.Bundle(p.Address)
+	p.unknown = errors.Is(err, ErrUnknown)
 	switch {
 	case err == nil:
 		p.busy = true
 		o.wg.Go(func() { o.seal(a, p, bundle) })
-	case errors.Is(err, ErrUnknown):
-		p.busy = true
-		return &task{part: p, lookup: true}
+	case p.unknown:
 	case errors.Is(err, ErrHeld):
 		o.hold(p)
 	default:
 		o.log.Error("outbox: contacts cannot be read", "err", err)
 		o.refused(p, err)
 	}
-	return nil
+	return p.unknown
 }
 
 // seal makes the blocks of p and commits them and the message id, before any of

@@ -14,6 +14,7 @@ type job struct {
 	message *message
 	parts   []*part // of recipients that are not done
 	next    int     // whose turn is next within the job
+	served  bool    // it has had a slot
 }
 
 // A part is one recipient of a job in memory; o.mu guards it.
@@ -23,6 +24,7 @@ type part struct {
 	recipient
 
 	busy      bool          // a goroutine has it: look-up, sealing, or an end
+	unknown   bool          // it waits for a slot to look its keys up
 	fate      *fate         // how it is to end; nil while it goes on
 	notBefore time.Time     // of the next attempt at anything
 	backoff   time.Duration // the last wait after a refusal
@@ -69,6 +71,7 @@ func (o *Outbox) take(network mixclient.Network, now time.Time) (*task, time.Tim
 			t, at := o.takePart(a, p, now)
 			if t != nil {
 				j.next = (j.next + k + 1) % len(j.parts)
+				j.served = true
 				o.turn = append(slices.Delete(o.turn, i, i+1), j)
 				return t, time.Time{}
 			}
@@ -81,28 +84,73 @@ func (o *Outbox) take(network mixclient.Network, now time.Time) (*task, time.Tim
 }
 
 func (o *Outbox) takePart(a Account, p *part, now time.Time) (*task, time.Time) {
+	ready, at := o.prepare(a, p, now)
+	switch {
+	case !ready:
+		return nil, at
+	case p.State == Queued:
+		p.busy = true
+		return &task{part: p, lookup: true}, time.Time{}
+	}
+	return p.takeBlock(now)
+}
+
+// prepare begins what p needs no slot for: to be sealed, or to end. It reports
+// whether there is something for a slot to carry, or else when to look again
+// (zero: not before something else happens). o.mu must be held.
+func (o *Outbox) prepare(a Account, p *part, now time.Time) (ready bool, at time.Time) {
 	if p.busy {
-		return nil, time.Time{}
+		return false, time.Time{}
 	}
 	if now.Before(p.notBefore) {
-		return nil, p.notBefore
+		return false, p.notBefore
 	}
 	switch {
 	case p.fate != nil:
 		o.end(p)
 	case p.State == Queued && now.Before(time.UnixMilli(p.job.message.NotBefore)):
-		return nil, time.UnixMilli(p.job.message.NotBefore)
+		return false, time.UnixMilli(p.job.message.NotBefore)
 	case p.State == Queued:
-		return o.takeQueued(a, p), time.Time{}
+		return o.prepareQueued(a, p), time.Time{}
 	case p.State == Sealed && p.missing == 0: // a crash came before it was noted
 		o.inSpool(p)
 	case p.State == Sealed:
-		return p.takeBlock(now)
+		return true, time.Time{}
 	case p.State == Confirmed:
 		p.fate = p.deliveredFate()
 		o.end(p)
 	}
-	return nil, time.Time{}
+	return false, time.Time{}
+}
+
+// prepareAll prepares what is new while a query of the engine waits for its
+// slot: a mail that comes meanwhile is sealed when its turn comes. o.mu must be
+// held.
+func (o *Outbox) prepareAll(network mixclient.Network, now time.Time) {
+	for _, j := range o.turn {
+		a, ok := o.cfg.Account(j.message.Account)
+		if !ok || a.Network() != network {
+			continue
+		}
+		for _, p := range j.parts {
+			if !p.unknown {
+				o.prepare(a, p, now)
+			}
+		}
+	}
+}
+
+// add takes up a new job. Its first turn comes before the second of any other: a
+// short mail does not wait until a long one has had one slot more. o.mu must be
+// held.
+func (o *Outbox) add(j *job) {
+	o.jobs[j.id] = j
+	at := slices.IndexFunc(o.turn, func(k *job) bool { return k.served })
+	if at < 0 {
+		at = len(o.turn)
+	}
+	o.turn = slices.Insert(o.turn, at, j)
+	o.stir()
 }
 
 // takeBlock takes a block that is due.

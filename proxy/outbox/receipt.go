@@ -63,9 +63,7 @@ func (o *Outbox) ReceiptTx(tx *store.Tx, account, to string, of seal.ID) error {
 		j.parts = []*part{{job: j, recipient: r}}
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.jobs[id] = j
-		o.turn = append(o.turn, j)
-		o.stir()
+		o.add(j)
 	})
 	return nil
 }

@@ -1,0 +1,157 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"mailproxy/internal/store"
+	"mailproxy/mixclient"
+	"mailproxy/proxy/keys"
+	"mailproxy/proxy/mailbox"
+	"mailproxy/proxy/progress"
+	"mailproxy/proxy/seal"
+	"mailproxy/spool"
+)
+
+// slotByHand is a network whose slots the test gives. All that is asked of it
+// succeeds.
+type slotByHand struct {
+	mixclient.Network // nil: what is not below is not called
+	waiting           chan struct{}
+	slot              chan struct{}
+}
+
+var spoolService = mixclient.Service{Kind: mixclient.KindSpool, Provider: "north.test", Node: "n"}
+
+func (n *slotByHand) Services(context.Context, string) ([]mixclient.Service, error) {
+	return []mixclient.Service{spoolService}, nil
+}
+
+func (n *slotByHand) Query(ctx context.Context, _ mixclient.Service, _ []byte) ([]byte, error) {
+	n.waiting <- struct{}{}
+	select {
+	case <-n.slot:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	mixclient.ContextTrace(ctx).Sent(mixclient.Timing{})
+	return spool.EncodeReply(spool.StatusOK, spool.Empty{})
+}
+
+// self is an account that knows its own keys, and writes to itself.
+type self struct {
+	keys    *keys.Account
+	network mixclient.Network
+}
+
+func (s self) Address() string                         { return s.keys.Address() }
+func (s self) Owns(a string) bool                      { return a == s.Address() }
+func (s self) Network() mixclient.Network              { return s.network }
+func (s self) Clean(message []byte) ([]byte, error)    { return message, nil }
+func (s self) Sender() (seal.Sender, error)            { return s.keys.Sender(), nil }
+func (s self) Learn(string, *spool.SignedBundle) error { return nil }
+func (s self) Bundle(a string) (*spool.Bundle, error) {
+	bundle, _ := s.keys.Bundle()
+	return bundle, nil
+}
+
+// TestShortMailBesideALong checks that a mail that comes while a long one is being
+// sent waits for the one query that waits already, and for no other: it is sealed
+// meanwhile, and has its first turn before the long one has another.
+func TestShortMailBesideALong(t *testing.T) {
+	const me = "me@north.test"
+	st, err := store.Open(store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	mail, err := mailbox.Open(st, mailbox.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.CreateIn(st, me, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	k, err := keys.Load(st, me, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := &slotByHand{waiting: make(chan struct{}), slot: make(chan struct{})}
+	events := make(chan progress.Event, 100)
+	o, err := Open(Config{
+		Store: st, Mailbox: mail, Times: DefaultTimes(),
+		Account: func(string) (Account, bool) { return self{k, network}, true },
+		Observe: func(e progress.Event) { events <- e },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ran := make(chan struct{})
+	go func() { defer close(ran); o.Run(ctx, network) }()
+	defer func() { cancel(); <-ran; o.Close() }()
+
+	next := func(kind progress.Kind) progress.Event {
+		t.Helper()
+		for {
+			select {
+			case e := <-events:
+				if e.Kind == kind {
+					return e
+				}
+			case <-ctx.Done():
+				t.Fatalf("no event of kind %d", kind)
+			}
+		}
+	}
+	wait := func() {
+		t.Helper()
+		select {
+		case <-network.waiting:
+		case <-ctx.Done():
+			t.Fatal("no query came to wait")
+		}
+	}
+	submit := func(body []byte) (id string) {
+		t.Helper()
+		s := &Submission{Account: me, From: me, Recipients: []Recipient{{Address: me}}}
+		if err := o.Submit(ctx, s, bytes.NewReader(append([]byte("Subject: x\r\n\r\n"), body...))); err != nil {
+			t.Fatal(err)
+		}
+		return next(progress.Submitted).Outbox
+	}
+	noise := make([]byte, 5*spool.BlockSize) // does not compress
+	rand.Read(noise)
+
+	long := submit(noise)
+	if e := next(progress.Sealed); e.Outbox != long || e.Count < 5 {
+		t.Fatalf("sealed %+v, want the long mail %s", e, long)
+	}
+	wait() // the long one's first block
+	short := submit(nil)
+	if e := next(progress.Sealed); e.Outbox != short {
+		t.Fatalf("sealed %s, want the short mail %s", e.Outbox, short)
+	}
+	second := submit(nil)
+	if e := next(progress.Sealed); e.Outbox != second {
+		t.Fatalf("sealed %s, want the second short mail %s", e.Outbox, second)
+	}
+	for i, want := range []string{long, short, second, long, long} {
+		if i > 0 {
+			wait()
+		}
+		network.slot <- struct{}{}
+		if e := next(progress.Sent); e.Outbox != want {
+			t.Errorf("slot %d carried a block of %s, want %s (long %s, short %s, second %s)", i, e.Outbox, want, long, short, second)
+		}
+	}
+	// The rest fails with the context.
+	wait()
+}
