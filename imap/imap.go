@@ -77,7 +77,7 @@ type Server struct {
 	// whether that is secure, and ours are all wires.
 	plain, secure *feed
 
-	wg sync.WaitGroup // everything that Close waits for; Add only with mu held and closed false
+	wg sync.WaitGroup // everything that Close waits for; its first Add is under mu, with closed false
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
@@ -205,13 +205,7 @@ func (s *Server) admit(conn net.Conn) {
 		s.plain.put(w)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		w.Close()
-		return
-	}
-	s.wg.Go(func() {
+	s.wg.Go(func() { // Close waits for w already, so that this comes in time
 		ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
 		defer cancel()
 		if err := tlsConn.HandshakeContext(ctx); err != nil {

@@ -2,8 +2,12 @@ package imap
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,4 +226,42 @@ func TestImplicitTLS(t *testing.T) {
 	l.ok("LOGIN " + user + ` "` + password + `"`)
 	l.ok("SELECT INBOX")
 	w.dial().status("STARTTLS", "NO") // there is no certificate for the other listener
+}
+
+// TestCloseWhileConnecting closes a server that is being connected to.
+func TestCloseWhileConnecting(t *testing.T) {
+	server, client := testTLS(t)
+	for range 10 {
+		w := newWorld(t)
+		ln, err := tls.Listen("tcp", "127.0.0.1:0", server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.serve(ln)
+		var wg sync.WaitGroup
+		for i := range 6 {
+			wg.Go(func() {
+				addr := w.addr
+				if i%2 == 0 {
+					addr = ln.Addr().String()
+				}
+				conn, err := net.Dial("tcp", addr)
+				if err != nil {
+					return // closed already
+				}
+				defer conn.Close()
+				if i == 0 {
+					tls.Client(conn, client).Handshake() // it may fail
+				}
+				conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("a connection stayed open")
+				}
+			})
+		}
+		if err := w.server.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	}
 }

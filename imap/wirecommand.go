@@ -1,0 +1,263 @@
+package imap
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// line reads up to and with the next line feed and returns it without its line
+// ending. Of a line of more than limit bytes it returns only the end, and long.
+func (w *wire) line(limit int) (line string, long bool, err error) {
+	var b []byte
+	total := 0
+	for {
+		part, err := w.br.ReadSlice('\n')
+		total += len(part)
+		b = append(b, part...)
+		if total > limit+2 {
+			b = b[max(0, len(b)-lineEnd):]
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return "", false, err
+		}
+		if total > maxDiscard {
+			return "", true, w.bye("The line does not end")
+		}
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), total > limit+2, nil
+}
+
+// lineEnd bytes are enough to see that a line ends in a literal's announcement.
+const lineEnd = 64
+
+// command reads the first line of a command.
+func (w *wire) command() error {
+	line, long, err := w.line(maxCommand)
+	if err != nil {
+		return err
+	}
+	tag, rest, ok := strings.Cut(line, " ")
+	verb, args, _ := strings.Cut(rest, " ")
+	switch {
+	case long:
+		return w.invalid("*", line, fmt.Sprintf("The command has more than %d bytes", maxCommand))
+	case !ok || !isTag(tag) || !isName(verb):
+		return w.invalid("*", line, "Syntax error: a command is a tag, a space and a name")
+	}
+	verb = strings.ToUpper(verb)
+	if sub, _, _ := strings.Cut(args, " "); verb == "UID" && !isName(sub) {
+		return w.invalid(tag, line, "Syntax error: UID is followed by a command's name")
+	}
+	w.mu.Lock()
+	w.tag, w.verb, w.asked, w.lit = tag, verb, false, literal{}
+	authed := w.authed
+	w.mu.Unlock()
+	w.size = len(line)
+	if verb == "STARTTLS" && !w.secure && w.s.o.TLS != nil && !authed {
+		if args != "" {
+			return w.invalid(tag, line, "Syntax error: STARTTLS has no arguments")
+		}
+		return w.startTLS(tag)
+	}
+	if !balanced(line) || strings.ContainsRune(line, 0) {
+		return w.invalid(tag, line, "Syntax error in the arguments")
+	}
+	w.bad = 0
+	return w.hand(line, true)
+}
+
+// invalid answers BAD to a line that the library is not shown.
+func (w *wire) invalid(tag, line, text string) error {
+	if err := w.say("%s BAD %s", tag, text); err != nil {
+		return err
+	}
+	if unread(line) {
+		return w.bye("The literal cannot be told from commands")
+	}
+	if w.bad++; w.bad >= maxBadCommands {
+		return w.bye("Too many invalid commands")
+	}
+	return nil
+}
+
+// unread reports whether a literal follows the line unasked.
+func unread(line string) bool {
+	_, _, nonSync, ok := cutLiteral(line)
+	return ok && nonSync
+}
+
+// hand gives the library a line of a command, with its literal's announcement if
+// it ends in one.
+func (w *wire) hand(line string, first bool) error {
+	head, size, nonSync, ok := cutLiteral(line)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.verb == "SEARCH" || w.verb == "UID" {
+		head = guardSmaller(head)
+		line = head // where there is no literal
+	}
+	if !ok {
+		w.state = stateCommand
+		if w.verb == "AUTHENTICATE" || w.verb == "IDLE" {
+			w.state = stateAnswer
+		}
+		w.out = []byte(line + "\r\n")
+		return nil
+	}
+	w.state = stateLiteral
+	w.lit = literal{size: size, nonSync: nonSync}
+	// The first argument of APPEND is a name, which may be a literal as well.
+	w.lit.message = w.verb == "APPEND" && !(first && strings.Count(strings.TrimRight(head, " "), " ") == 1)
+	if !w.lit.message && size > maxString {
+		w.out = []byte(head + poison + "\r\n")
+		return nil
+	}
+	w.out = fmt.Appendf(nil, "%s{%d}\r\n", head, size)
+	return nil
+}
+
+// rest reads what follows a literal.
+func (w *wire) rest(verb string, lit literal) error {
+	line, long, err := w.line(maxCommand - min(w.size, maxCommand))
+	if err != nil {
+		return err
+	}
+	w.size += len(line)
+	if lit.message && line != "" && line != ")" {
+		// The library has stored the message by now and would answer nothing. A
+		// second literal (MULTIAPPEND, which is not announced) must not look stored.
+		return w.bye("APPEND takes one message")
+	}
+	if long || !balanced(line) || strings.ContainsRune(line, 0) {
+		if unread(line) {
+			return w.bye("The literal cannot be told from commands")
+		}
+		w.set(stateCommand)
+		w.out = []byte(poison + "\r\n")
+		return nil
+	}
+	return w.hand(line, false)
+}
+
+// answer reads the client's line after a continuation request.
+func (w *wire) answer(verb string) error {
+	line, long, err := w.line(maxAnswer)
+	if err != nil {
+		return err
+	}
+	if verb == "IDLE" {
+		// What is not DONE ends IDLE just the same: the library would go on
+		// without waiting for the session's answer.
+		w.set(stateCommand)
+		w.out = []byte("DONE\r\n")
+		if long || !strings.EqualFold(line, "DONE") {
+			return w.say("* BAD Expected DONE")
+		}
+		return nil
+	}
+	w.set(stateAnswer) // a mechanism may ask more than once
+	if long {
+		line = "*" // cancels (RFC 9051 section 6.2.2)
+	}
+	w.out = []byte(line + "\r\n")
+	return nil
+}
+
+// drain reads and drops a refused literal and the rest of its command.
+func (w *wire) drain(size int64) error {
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.Conn.SetReadDeadline(w.deadline) // fails only with the connection, as the next read does
+	}()
+	for range maxLiterals {
+		if size > maxDrain {
+			return w.bye("The literal is too large")
+		}
+		for size > 0 {
+			if err := w.Conn.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+				return err
+			}
+			n, err := io.CopyN(io.Discard, w.br, min(size, 1<<20))
+			if err != nil {
+				return err
+			}
+			size -= n
+		}
+		line, long, err := w.line(maxCommand)
+		if err != nil {
+			return err
+		}
+		var nonSync, ok bool
+		if _, size, nonSync, ok = cutLiteral(line); long || !ok || !nonSync {
+			return nil // a client sends a synchronizing literal only when asked
+		}
+	}
+	return w.bye("Too many literals")
+}
+
+// isTag follows the tag rule of RFC 9051 section 9, less ], which the library
+// does not take.
+func isTag(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\+]`, c) >= 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 256
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		if c := s[i] | 0x20; c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+// cutLiteral splits a line before the {n} or {n+} at its end.
+func cutLiteral(line string) (head string, size int64, nonSync, ok bool) {
+	body, ok := strings.CutSuffix(line, "}")
+	i := strings.LastIndexByte(body, '{')
+	if !ok || i < 0 {
+		return line, 0, false, false
+	}
+	digits, nonSync := strings.CutSuffix(body[i+1:], "+")
+	for j := range len(digits) {
+		if digits[j] < '0' || digits[j] > '9' {
+			return line, 0, false, false
+		}
+	}
+	size, err := strconv.ParseInt(digits, 10, 64)
+	if digits == "" {
+		return line, 0, false, false
+	}
+	if err != nil {
+		size = 1<<63 - 1 // more than anybody takes
+	}
+	return body[:i], size, nonSync, true
+}
+
+// balanced reports whether every quoted string ends: the library reads one
+// across lines, and so would take the next commands for its text.
+func balanced(line string) bool {
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		switch {
+		case line[i] == '"':
+			quoted = !quoted
+		case line[i] == '\\' && quoted:
+			i++
+		}
+	}
+	return !quoted
+}
