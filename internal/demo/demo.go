@@ -52,6 +52,7 @@ type Config struct {
 	Observe    progress.Func
 	Logger     *slog.Logger
 	Tap        wire.Tap
+	Slots      func(account string, s builtin.Slot) // as builtin.Config has it; may be nil
 }
 
 // An Account is one of the two, as its mail client has to know it.
@@ -107,9 +108,11 @@ func (w *World) start() error {
 	}
 	gateways := w.Network.View.Gateways()
 	for i, address := range []string{Alice, Bob} {
-		w.clients[address], err = builtin.New(builtin.Config{
-			View: w.Network.View, Gateway: gateways[i%len(gateways)].Name, Logger: w.cfg.Logger, Tap: w.cfg.Tap,
-		})
+		cfg := builtin.Config{View: w.Network.View, Gateway: gateways[i%len(gateways)].Name, Logger: w.cfg.Logger, Tap: w.cfg.Tap}
+		if w.cfg.Slots != nil {
+			cfg.Slots = func(s builtin.Slot) { w.cfg.Slots(address, s) }
+		}
+		w.clients[address], err = builtin.New(cfg)
 		if err != nil {
 			return err
 		}

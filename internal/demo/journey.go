@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -17,17 +18,31 @@ type Journey struct {
 	Submitted, Sealed          time.Time
 	InSpool, Delivered         time.Time
 	Confirmed, Failed          time.Time
+	Visible                    time.Time         // over IMAP; whoever watches sets it
 	Count                      uint32            // blocks
 	LookUp                     *mixclient.Timing // nil if the keys were known
 	Sent, Read                 map[uint32]mixclient.Timing
 }
 
-// A Breakdown says where a message's time went. The parts add up to Total.
+// A Breakdown says where a message's time went. Slots, Delays and Overhead add up
+// to Total.
 type Breakdown struct {
-	Total    time.Duration
+	Total    time.Duration // from SMTP's 250 to Visible, or to Delivered if nobody watched
 	Slots    time.Duration // waits for slots: of queries, and until a read came by
 	Delays   time.Duration // drawn for the mixes
 	Overhead time.Duration // all else: our own work and the machine's
+
+	// What Overhead is made of, each measured by itself.
+	Sealing  time.Duration // until the queries waited for their slots: keys, sealing, disk
+	Carrying time.Duration // of the packets' round trips, what was not drawn: nodes and links
+	Storing  time.Duration // until the mail was in INBOX: opening, checking, disk
+	Showing  time.Duration // until IMAP told of it
+}
+
+// Rest is what the parts of Overhead do not explain. It is zero but for a mistake
+// in the measurement, or a packet that got lost.
+func (b Breakdown) Rest() time.Duration {
+	return b.Overhead - b.Sealing - b.Carrying - b.Storing - b.Showing
 }
 
 // Breakdown returns where the time of a delivered message of one block went. It
@@ -40,16 +55,29 @@ func (j *Journey) Breakdown() (Breakdown, bool) {
 	if !ok1 || !ok2 || j.Count != 1 || j.Delivered.IsZero() {
 		return Breakdown{}, false
 	}
-	b := Breakdown{Total: j.Delivered.Sub(j.Submitted)}
+	end := j.Delivered
+	if !j.Visible.IsZero() {
+		end = j.Visible
+	}
+	b := Breakdown{Total: end.Sub(j.Submitted), Storing: j.Delivered.Sub(read.Received), Showing: end.Sub(j.Delivered)}
+	from := j.Submitted
 	if l := j.LookUp; l != nil {
+		b.Sealing += l.Asked.Sub(from)
 		b.Slots += l.Sent.Sub(l.Asked)
 		b.Delays += l.Up + l.Down
+		b.Carrying += l.Received.Sub(l.Sent) - l.Up - l.Down
+		from = l.Received
 	}
+	b.Sealing += sent.Asked.Sub(from)
 	b.Slots += sent.Sent.Sub(sent.Asked)
 	b.Delays += sent.Up + read.Down
 	blockThere := sent.Sent.Add(sent.Up)
-	readThere := read.Sent.Add(read.Up)
-	b.Slots += max(readThere.Sub(blockThere), 0)
+	met := blockThere
+	if readThere := read.Sent.Add(read.Up); readThere.After(blockThere) {
+		b.Slots += readThere.Sub(blockThere)
+		met = readThere
+	}
+	b.Carrying += read.Received.Sub(met) - read.Down
 	b.Overhead = b.Total - b.Slots - b.Delays
 	return b, true
 }
@@ -96,7 +124,9 @@ func (l *Log) Observe(e progress.Event) {
 		j.Sealed, j.Message, j.Count = e.At, e.Message, e.Count
 		l.byID[e.Message] = j
 	case progress.Sent:
-		j.Sent[e.Index] = e.Timing
+		if _, there := j.Read[e.Index]; !there { // a repetition that comes late explains nothing
+			j.Sent[e.Index] = e.Timing
+		}
 	case progress.Read:
 		if _, have := j.Read[e.Index]; !have { // a repeated read brings nothing
 			j.Read[e.Index] = e.Timing
@@ -119,6 +149,20 @@ func (l *Log) Observe(e progress.Event) {
 	if changed != nil {
 		changed(e, c)
 	}
+}
+
+// Journeys returns all journeys in the order in which they were submitted.
+func (l *Log) Journeys() []Journey {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []Journey
+	for _, j := range l.byOutbox {
+		c := *j
+		c.Sent, c.Read = clone(j.Sent), clone(j.Read)
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Journey) int { return a.Submitted.Compare(b.Submitted) })
+	return all
 }
 
 func clone(m map[uint32]mixclient.Timing) map[uint32]mixclient.Timing {

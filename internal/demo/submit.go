@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"os"
 	"strings"
+	"time"
 )
 
 // An AnswerError is SMTP's refusal of a message.
@@ -24,49 +25,66 @@ func (e *AnswerError) Error() string { return fmt.Sprintf("%d %s", e.Code, e.Tex
 // Submit hands a message to the daemon by SMTP with STARTTLS, as a mail program
 // would. It returns an *AnswerError if the message is refused.
 func (w *World) Submit(from Account, to string, message []byte) error {
-	err := w.submit(from, to, message)
-	var answer *textproto.Error
-	if errors.As(err, &answer) {
-		return &AnswerError{Code: answer.Code, Text: answer.Msg}
-	}
+	_, err := w.SubmitTimed(from, to, message)
 	return err
 }
 
-func (w *World) submit(from Account, to string, message []byte) (err error) {
+// SubmitTimed is Submit, and returns when the 250 for the message was there.
+func (w *World) SubmitTimed(from Account, to string, message []byte) (answered time.Time, err error) {
+	answered, err = w.submit(from, to, message)
+	var answer *textproto.Error
+	if errors.As(err, &answer) {
+		err = &AnswerError{Code: answer.Code, Text: answer.Msg}
+	}
+	return answered, err
+}
+
+// ClientTLS returns what a mail program has once the user has imported the
+// daemon's certificate authority.
+func (w *World) ClientTLS() (*tls.Config, error) {
 	ca, err := os.ReadFile(w.Daemon.CAFile())
 	if err != nil {
-		return fmt.Errorf("read certificate: %w", err)
+		return nil, fmt.Errorf("read certificate: %w", err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
+	return &tls.Config{RootCAs: roots, ServerName: "localhost"}, nil
+}
+
+func (w *World) submit(from Account, to string, message []byte) (answered time.Time, err error) {
+	trust, err := w.ClientTLS()
+	if err != nil {
+		return answered, err
+	}
 	c, err := smtp.Dial(w.Daemon.Address("smtp").String())
 	if err != nil {
-		return fmt.Errorf("connect to SMTP: %w", err)
+		return answered, fmt.Errorf("connect to SMTP: %w", err)
 	}
 	defer c.Close() // after QUIT it is closed already, before it the connection is given up
-	if err := c.StartTLS(&tls.Config{RootCAs: roots, ServerName: "localhost"}); err != nil {
-		return fmt.Errorf("start TLS: %w", err)
+	if err := c.StartTLS(trust); err != nil {
+		return answered, fmt.Errorf("start TLS: %w", err)
 	}
 	if err := c.Auth(smtp.PlainAuth("", from.Username, from.Password, "127.0.0.1")); err != nil {
-		return fmt.Errorf("log in: %w", err)
+		return answered, fmt.Errorf("log in: %w", err)
 	}
 	if err := c.Mail(from.Address); err != nil {
-		return err
+		return answered, err
 	}
 	if err := c.Rcpt(to); err != nil {
-		return err
+		return answered, err
 	}
 	data, err := c.Data()
 	if err != nil {
-		return err
+		return answered, err
 	}
 	if _, err := data.Write(message); err != nil {
-		return fmt.Errorf("send message: %w", err)
+		return answered, fmt.Errorf("send message: %w", err)
 	}
 	if err := data.Close(); err != nil {
-		return err
+		return answered, err
 	}
-	return c.Quit()
+	answered = time.Now()
+	return answered, c.Quit()
 }
 
 // WithFrom returns message with its From replaced by address, as a mail program
