@@ -151,7 +151,7 @@ func (w *wire) Write(p []byte) (int, error) {
 		}
 	case bytes.Contains(p, literalPlus) && (w.verb == "CAPABILITY" || w.verb == "LOGIN" || w.verb == "AUTHENTICATE"):
 		// The library always announces LITERAL-, of which LITERAL+ is the larger
-		// brother; one of them is enough (RFC 7888 section 5).
+		// brother: announcing both says nothing more (RFC 7888).
 		p = bytes.Replace(p, literalMinus, nil, 1)
 	case bytes.Equal(p, []byte(w.tag+libraryBug)):
 		// The session has words of its own for internal errors. The library says
