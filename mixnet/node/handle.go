@@ -75,9 +75,10 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 	case <-ctx.Done():
 		return
 	}
+	arrived := time.Now()
 	n.wg.Go(func() {
-		defer func() { <-n.answers }()
 		reply := service.Answer(ctx, request)
+		<-n.answers
 		full := make([]byte, n.cfg.View.Document.Parameters.Payload())
 		if len(reply) > len(full) {
 			n.Counters.TooLarge.Add(1)
@@ -90,13 +91,39 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 			n.Counters.Malformed.Add(1)
 			return
 		}
-		n.Counters.Answered.Add(1)
 		if n.links[first] == nil {
 			n.Counters.Misrouted.Add(1)
 			return
 		}
+		if !sleep(ctx, answerAfter(time.Since(arrived))) {
+			return
+		}
+		n.Counters.Answered.Add(1)
 		n.send(first, packet)
 	})
+}
+
+// answerQuantum is when a reply leaves, after its query came: this long, or, on a
+// machine that was slower, a multiple of it. An append waits for the disk, a read
+// does not, and a loop does nothing; the time of the reply must not tell which it
+// was.
+const answerQuantum = 20 * time.Millisecond
+
+// answerAfter returns how long a reply that took so long has still to wait.
+func answerAfter(took time.Duration) time.Duration {
+	return answerQuantum - took%answerQuantum
+}
+
+// sleep waits for d, or returns false when ctx ends.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // unwrapFailed counts a packet that Sphinx refused under the reason it gave.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -369,4 +370,54 @@ func TestDelayLineOrderAndBound(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+type slowService time.Duration
+
+func (s slowService) Answer(_ context.Context, request []byte) []byte {
+	time.Sleep(time.Duration(s))
+	return request
+}
+
+// TestProcessingTimeDoesNotShow is for a trap of the design's section 8: replies
+// leave at multiples of one time, however long their service took.
+func TestProcessingTimeDoesNotShow(t *testing.T) {
+	for _, test := range []struct{ took, want time.Duration }{
+		{0, answerQuantum},
+		{answerQuantum / 100, answerQuantum},
+		{answerQuantum / 2, answerQuantum},
+		{answerQuantum * 3 / 2, 2 * answerQuantum},
+	} {
+		if got := test.took + answerAfter(test.took); got != test.want {
+			t.Errorf("a reply that took %v leaves after %v, want %v", test.took, got, test.want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, took := range []time.Duration{0, answerQuantum / 3, answerQuantum / 2} {
+			out := wire.NewLink(nil, "", directory.Key{}, 8, nil)
+			next := sphinx.NodeID{1}
+			n := &Node{
+				cfg:      Config{View: &directory.View{Document: &directory.Document{Parameters: directory.DefaultParameters()}}},
+				self:     &directory.Node{Role: directory.RoleService},
+				links:    map[sphinx.NodeID]*wire.Link{next: out},
+				services: map[sphinx.Recipient]Service{ServiceRecipient("echo"): slowService(took)},
+				answers:  make(chan struct{}, 1),
+			}
+			surb := make([]byte, sphinx.SURBSize)
+			copy(surb[sphinx.HeaderSize:], next[:])
+			payload, err := sphinx.PackQuery(surb, nil, directory.DefaultParameters().Payload())
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			n.answer(t.Context(), ServiceRecipient("echo"), payload)
+			if _, err := out.Get(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Since(start); left != answerQuantum {
+				t.Errorf("the reply of a service that took %v left after %v, want %v", took, left, answerQuantum)
+			}
+			n.wg.Wait()
+		}
+	})
 }
