@@ -82,6 +82,10 @@ type server interface {
 	Close() error
 }
 
+// reserve is how much of the disk is left alone, in bytes: room for the files that
+// the store makes ahead of writing them.
+const reserve = 256 << 20
+
 // Open opens the store in opt.Dir, starts what is in it, and returns once the
 // listeners are up; it does not wait for the network.
 func Open(opt Options) (*Daemon, error) {
@@ -113,7 +117,7 @@ func (d *Daemon) open() error {
 	if err != nil {
 		return err
 	}
-	d.store, err = store.Open(store.Options{Dir: filepath.Join(d.opt.Dir, "store"), Key: key, Logger: d.log})
+	d.store, err = store.Open(store.Options{Dir: filepath.Join(d.opt.Dir, "store"), Key: key, Reserve: reserve, Logger: d.log})
 	switch {
 	case errors.Is(err, store.ErrLocked):
 		return fmt.Errorf("%w: mailproxy runs already with %s", err, d.opt.Dir)

@@ -9,9 +9,7 @@ import (
 var ErrFreeUnknown = errors.New("free space cannot be asked on this system")
 
 // Free returns how many bytes the process may still write to the file system of
-// dir. Badger writes its logs through memory maps of sparse files: on a full disk
-// that is a bus error, which ends the process, and not an error from Update. So
-// those who store what others send must stop well before that.
+// dir.
 func Free(dir string) (int64, error) {
 	n, err := free(dir)
 	if err != nil {

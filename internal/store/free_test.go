@@ -17,3 +17,20 @@ func TestFree(t *testing.T) {
 		t.Fatal("Free of a directory that is not there gave no error")
 	}
 }
+
+// TestRoom is for a full disk, on which Badger ends the process.
+func TestRoom(t *testing.T) {
+	free := int64(1000)
+	s, err := Open(Options{Dir: t.TempDir(), Reserve: 1000, Free: func() (int64, error) { return free, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Room(); err != nil {
+		t.Errorf("with the reserve free: %v", err)
+	}
+	free--
+	if err := s.Room(); !errors.Is(err, ErrFull) {
+		t.Errorf("with less than the reserve free: %v, want ErrFull", err)
+	}
+}

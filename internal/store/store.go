@@ -58,15 +58,22 @@ type Options struct {
 	Dir string
 	// Key encrypts the files at rest. It is KeySize bytes, or nil for none.
 	Key []byte
+	// Reserve is how many bytes of the disk must be free for Room to say that
+	// there is room; zero if it never is to say that there is none.
+	Reserve int64
+	// Free replaces the question to the system of how much is free, in tests.
+	Free func() (int64, error)
 	// Logger receives warnings of the database; nil discards them.
 	Logger *slog.Logger
 }
 
 // A Store is one open directory. Its methods may be called from any goroutine.
 type Store struct {
-	db     *badger.DB
-	cancel context.CancelFunc
-	gc     sync.WaitGroup
+	db      *badger.DB
+	reserve int64
+	free    func() (int64, error)
+	cancel  context.CancelFunc
+	gc      sync.WaitGroup
 }
 
 // Open opens or creates the store in o.Dir. It fails with ErrLocked, ErrWrongKey
@@ -86,7 +93,14 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(o.Dir, err)
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, reserve: o.Reserve, free: o.Free}
+	if s.free == nil {
+		s.free = func() (int64, error) { return Free(o.Dir) }
+	}
+	if _, err := s.free(); errors.Is(err, ErrFreeUnknown) && s.reserve > 0 {
+		log.Warn("store: a full disk will end this process", "err", err)
+		s.reserve = 0
+	}
 	if err := s.checkVersion(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -143,6 +157,24 @@ func (s *Store) checkVersion() error {
 		return fmt.Errorf("read store version: %w", err)
 	case !bytes.Equal(have, want):
 		return fmt.Errorf("%w: it is %x, this program reads %x", ErrVersion, have, want)
+	}
+	return nil
+}
+
+// Room returns an error that wraps ErrFull when less than the reserve is free.
+// Badger writes through memory maps of sparse files: on a full disk that is a bus
+// error, which ends the process, and not an error from Update. So whoever is about
+// to take something new asks first; what only removes or finishes need not.
+func (s *Store) Room() error {
+	if s.reserve == 0 {
+		return nil
+	}
+	free, err := s.free()
+	if err != nil {
+		return err
+	}
+	if free < s.reserve {
+		return fmt.Errorf("%w: %d bytes are free, %d are kept", ErrFull, free, s.reserve)
 	}
 	return nil
 }

@@ -173,6 +173,9 @@ func (in *Inbox) store(part *seal.Part, cursor uint64) error {
 		in.Counters.NotOurs.Add(1) // its sender contradicts itself
 		return in.cfg.Store.Update(func(tx *store.Tx) error { return in.setCursor(tx, cursor) })
 	}
+	if err := in.cfg.Store.Room(); err != nil {
+		return fmt.Errorf("keep part of a message: %w", err) // the spool keeps it meanwhile
+	}
 	record, err := part.Marshal()
 	if err != nil {
 		return fmt.Errorf("keep part of a message: %w", err)

@@ -43,6 +43,9 @@ func (g *Staged) MessageID() string { return g.envelope.MessageID }
 // A malformed message is staged like any other. raw must not be changed until
 // the message is delivered or discarded.
 func (s *Store) Stage(raw []byte) (*Staged, error) {
+	if err := s.st.Room(); err != nil {
+		return nil, fmt.Errorf("stage message: %w", err)
+	}
 	g := &Staged{size: int64(len(raw)), wireSize: wireSize(raw)}
 	if _, err := rand.Read(g.id[:]); err != nil {
 		return nil, fmt.Errorf("stage message: %w", err)

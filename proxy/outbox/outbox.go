@@ -324,6 +324,9 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 // accept writes a message and makes it a job. Content first, in transactions of
 // its own; the last one, which has the records, is what makes it exist.
 func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte) error {
+	if err := o.cfg.Store.Room(); err != nil {
+		return err
+	}
 	m.Recipients = uint32(len(rs))
 	for i, rest := uint32(0), content; len(rest) > 0; i++ {
 		chunk := rest[:min(chunkSize, len(rest))]

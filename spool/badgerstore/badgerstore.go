@@ -50,16 +50,16 @@ type Options struct {
 	Key []byte
 	// Reserve is how many bytes of the disk must be free for a block or a name to
 	// be taken; DefaultReserve if zero. A full disk does not fail Badger's writes,
-	// it ends the process (see store.Free).
+	// it ends the process (see store.Store.Room).
 	Reserve int64
-	Logger  *slog.Logger // nil: none
+	// Free replaces the question to the system of how much is free, in tests.
+	Free   func() (int64, error)
+	Logger *slog.Logger // nil: none
 }
 
 // A Store is a server.Store on disk.
 type Store struct {
-	db      *store.Store
-	reserve int64
-	free    func() (int64, error)
+	db *store.Store
 
 	// locks keep writers of the same spool or name from running into each other's
 	// conflicts again and again. Transactions are right without them.
@@ -72,23 +72,14 @@ var _ server.Store = (*Store)(nil)
 // Open opens or makes the store in o.Dir. It fails with the errors of
 // store.Open.
 func Open(o Options) (*Store, error) {
-	log := o.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	if o.Reserve == 0 {
+		o.Reserve = DefaultReserve
 	}
-	db, err := store.Open(store.Options{Dir: o.Dir, Key: o.Key, Logger: o.Logger})
+	db, err := store.Open(store.Options{Dir: o.Dir, Key: o.Key, Reserve: o.Reserve, Free: o.Free, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open spool store: %w", err)
 	}
-	s := &Store{db: db, reserve: o.Reserve, seed: maphash.MakeSeed()}
-	if s.reserve == 0 {
-		s.reserve = DefaultReserve
-	}
-	s.free = func() (int64, error) { return store.Free(o.Dir) }
-	if _, err := s.free(); errors.Is(err, store.ErrFreeUnknown) {
-		log.Warn("spool: a full disk will end this process", "err", err)
-		s.reserve = 0
-	}
+	s := &Store{db: db, seed: maphash.MakeSeed()}
 	return s, nil
 }
 
@@ -96,21 +87,6 @@ func Open(o Options) (*Store, error) {
 func (s *Store) Close() error {
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close spool store: %w", err)
-	}
-	return nil
-}
-
-// room fails with store.ErrFull when the disk has nothing left to take.
-func (s *Store) room() error {
-	if s.reserve == 0 {
-		return nil
-	}
-	free, err := s.free()
-	if err != nil {
-		return err
-	}
-	if free < s.reserve {
-		return fmt.Errorf("%w: %d bytes are free, %d are kept", store.ErrFull, free, s.reserve)
 	}
 	return nil
 }
@@ -194,7 +170,7 @@ func (s *Store) Publish(ctx context.Context, e server.Entry, create bool) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.room(); err != nil {
+	if err := s.db.Room(); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	defer s.lock([]byte(e.Name)).Unlock()

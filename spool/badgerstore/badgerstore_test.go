@@ -77,7 +77,8 @@ func TestReopen(t *testing.T) {
 // On a full disk Badger does not fail, the process gets a bus error: what is
 // stored for others must stop before that, and what makes room must go on.
 func TestFullDisk(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir(), Reserve: 1000})
+	free := int64(1000)
+	s := open(t, Options{Dir: t.TempDir(), Reserve: 1000, Free: func() (int64, error) { return free, nil }})
 	id := storetest.Make(t, s, "alice")
 	now := time.Now()
 	for n := range 2 {
@@ -85,7 +86,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.free = func() (int64, error) { return 999, nil }
+	free = 999
 	if _, err := s.Append(t.Context(), storetest.Append(id, 2, now)); !errors.Is(err, store.ErrFull) {
 		t.Fatalf("Append = %v", err)
 	}
@@ -101,7 +102,7 @@ func TestFullDisk(t *testing.T) {
 	if r, err := s.Read(t.Context(), id, 0, 1); err != nil || r.Seq != 2 || r.Last != 2 {
 		t.Fatalf("Read = %d of %d, %v", r.Seq, r.Last, err)
 	}
-	s.free = func() (int64, error) { return 1000, nil }
+	free = 1000
 	if known, err := s.Append(t.Context(), storetest.Append(id, 2, now)); known || err != nil {
 		t.Fatalf("Append = %v, %v", known, err)
 	}

@@ -24,7 +24,7 @@ func (s *Store) Append(ctx context.Context, a server.Append) (known bool, err er
 	if len(a.Block) != spool.BlockSize {
 		return false, fmt.Errorf("append: block has %d bytes", len(a.Block))
 	}
-	room := s.room()
+	room := s.db.Room()
 	defer s.lock(a.Spool[:]).Unlock()
 	err = s.db.Update(func(tx *store.Tx) error {
 		known = false
