@@ -200,6 +200,9 @@ func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
 // busy.
 func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, error) {
 	next := p.recipient
+	if err := o.cfg.Store.Room(); err != nil {
+		return next, err // later, when there is some
+	}
 	content, err := o.content(p.job.id, p.job.message.Size)
 	if err != nil {
 		return next, err
