@@ -89,6 +89,9 @@ func Open(o Options) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	if err := mend(o.Dir); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", o.Dir, err)
+	}
 	db, err := badger.Open(settings(o, log))
 	if err != nil {
 		return nil, openError(o.Dir, err)
