@@ -142,5 +142,9 @@ func (w *Watcher) idle(ctx context.Context) error {
 
 // Close logs out.
 func (w *Watcher) Close() error {
-	return errors.Join(w.client.Logout().Wait(), w.client.Close())
+	if err := w.client.Logout().Wait(); err != nil {
+		_ = w.client.Close() // err says what is wrong with it
+		return fmt.Errorf("watch INBOX: log out: %w", err)
+	}
+	return nil
 }
