@@ -23,6 +23,7 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 
+	"mailproxy/internal/accept"
 	"mailproxy/proxy/mailbox"
 )
 
@@ -39,9 +40,6 @@ const (
 
 // DefaultMaxMessage is Options.MaxMessage where that is 0, in bytes.
 const DefaultMaxMessage = 64 << 20
-
-// ErrClosed is returned by Serve once Close was called.
-var ErrClosed = errors.New("imap server is closed")
 
 // Options configure a Server.
 type Options struct {
@@ -79,10 +77,9 @@ type Server struct {
 
 	wg sync.WaitGroup // everything that Close waits for; its first Add is under mu, with closed false
 
-	mu        sync.Mutex // guards what follows
-	closed    bool
-	listeners map[net.Listener]struct{}
-	wires     map[*wire]struct{}
+	mu     sync.Mutex // guards what follows
+	closed bool
+	wires  map[*wire]struct{}
 }
 
 // caps are what the library cannot know of us. Together with what it always
@@ -108,8 +105,7 @@ func New(o Options) *Server {
 		o.BadPasswordDelay = badPasswordDelay
 	}
 	s := &Server{
-		o: o, log: o.Logger,
-		listeners: make(map[net.Listener]struct{}), wires: make(map[*wire]struct{}),
+		o: o, log: o.Logger, wires: make(map[*wire]struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -133,43 +129,20 @@ func (s *Server) start(o imapserver.Options) *feed {
 	return f
 }
 
-// Serve accepts connections from ln until Close, then returns ErrClosed. It
-// closes ln.
+// Serve accepts connections from ln until Close, then returns nil. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
-	defer ln.Close()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return ErrClosed
+		return ln.Close()
 	}
-	s.listeners[ln] = struct{}{}
+	s.wg.Add(1)
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, ln)
-		s.mu.Unlock()
-	}()
-	pause := 5 * time.Millisecond
-	for {
-		conn, err := ln.Accept()
-		if err == nil {
-			pause = 5 * time.Millisecond
-			s.admit(conn)
-			continue
-		}
-		if s.ctx.Err() != nil {
-			return ErrClosed
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("imap: accept: %w", err)
-		}
-		// Out of file descriptors, most likely: that passes.
-		s.log.Warn("imap: accept failed", "err", err)
-		if !s.sleep(pause) {
-			return ErrClosed
-		}
-		pause = min(2*pause, time.Second)
+	defer s.wg.Done()
+	if err := accept.Loop(s.ctx, ln, s.log, s.admit); err != nil {
+		return fmt.Errorf("serve imap: %w", err)
 	}
+	return nil
 }
 
 // sleep waits for d; it reports false if the server was closed.
@@ -224,7 +197,7 @@ func (s *Server) track(w *wire) (*wire, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrClosed
+		return nil, net.ErrClosed
 	}
 	if len(s.wires) >= maxConns {
 		return nil, errTooMany
@@ -249,12 +222,6 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.cancel()
-	var errs []error
-	for ln := range s.listeners {
-		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
 	open := make([]*wire, 0, len(s.wires))
 	for w := range s.wires {
 		open = append(open, w)
@@ -264,9 +231,6 @@ func (s *Server) Close() error {
 		w.interrupt()
 	}
 	s.wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close imap server: %w", err)
-	}
 	return nil
 }
 

@@ -10,13 +10,13 @@ package pop3
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
+	"mailproxy/internal/accept"
 	"mailproxy/proxy/mailbox"
 )
 
@@ -33,9 +33,6 @@ const (
 	maxAnswer        = 4096 // bytes of a SASL answer
 	maxDiscard       = 64 << 10
 )
-
-// ErrClosed is returned by Serve once Close was called.
-var ErrClosed = errors.New("pop3 server is closed")
 
 // Options configure a Server.
 type Options struct {
@@ -63,13 +60,12 @@ type Server struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	wg sync.WaitGroup // one for each connection; Add only with mu held and closed false
+	wg sync.WaitGroup // connections and Serve calls; added to with mu held and closed false
 
-	mu        sync.Mutex // guards what follows
-	closed    bool
-	listeners map[net.Listener]struct{}
-	conns     map[net.Conn]struct{}
-	locked    map[string]struct{} // accounts whose maildrop a session holds
+	mu     sync.Mutex // guards what follows
+	closed bool
+	conns  map[net.Conn]struct{}
+	locked map[string]struct{} // accounts whose maildrop a session holds
 }
 
 // New returns a server that does not listen yet.
@@ -79,9 +75,8 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		o: o, log: o.Logger,
-		listeners: make(map[net.Listener]struct{}),
-		conns:     make(map[net.Conn]struct{}),
-		locked:    make(map[string]struct{}),
+		conns:  make(map[net.Conn]struct{}),
+		locked: make(map[string]struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -90,43 +85,20 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serve accepts connections from ln until Close, then returns ErrClosed. It
-// closes ln.
+// Serve accepts connections from ln until Close, then returns nil. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
-	defer ln.Close()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return ErrClosed
+		return ln.Close()
 	}
-	s.listeners[ln] = struct{}{}
+	s.wg.Add(1)
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, ln)
-		s.mu.Unlock()
-	}()
-	pause := 5 * time.Millisecond
-	for {
-		conn, err := ln.Accept()
-		if err == nil {
-			pause = 5 * time.Millisecond
-			s.admit(conn)
-			continue
-		}
-		if s.ctx.Err() != nil {
-			return ErrClosed
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("pop3: accept: %w", err)
-		}
-		// Out of file descriptors, most likely: that passes.
-		s.log.Warn("pop3: accept failed", "err", err)
-		if !s.sleep(pause) {
-			return ErrClosed
-		}
-		pause = min(2*pause, time.Second)
+	defer s.wg.Done()
+	if err := accept.Loop(s.ctx, ln, s.log, s.admit); err != nil {
+		return fmt.Errorf("serve pop3: %w", err)
 	}
+	return nil
 }
 
 // admit gives a connection its goroutine.
@@ -181,12 +153,6 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.cancel()
-	var errs []error
-	for ln := range s.listeners {
-		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
 	for conn := range s.conns {
 		if c, ok := conn.(*tls.Conn); ok {
 			conn = c.NetConn() // tls.Conn.Close may wait for a stuck peer
@@ -195,8 +161,5 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close pop3 server: %w", err)
-	}
 	return nil
 }

@@ -102,7 +102,7 @@ func (w *world) serve(ln net.Listener) {
 		if err := w.server.Close(); err != nil {
 			w.t.Error(err)
 		}
-		if err := <-done; !errors.Is(err, ErrClosed) {
+		if err := <-done; err != nil {
 			w.t.Errorf("serve: %v", err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"mailproxy/internal/accept"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
@@ -18,31 +19,16 @@ const clientIdle = 5 * time.Minute
 // maxHandshakes bounds connections that have not yet proved a key.
 const maxHandshakes = 256
 
-// accept takes connections until the listener closes.
+// accept takes connections until ctx ends.
 func (n *Node) accept(ctx context.Context) {
 	handshakes := make(chan struct{}, maxHandshakes)
-	backoff := wire.Backoff{First: 5 * time.Millisecond, Most: time.Second}
-	for {
-		raw, err := n.cfg.Listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			n.log.Warn("node: accept failed", "err", err) // out of descriptors, say
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(backoff.Next()):
-			}
-			continue
-		}
-		backoff.Reset()
+	err := accept.Loop(ctx, n.cfg.Listener, n.log, func(raw net.Conn) {
 		select {
 		case handshakes <- struct{}{}:
 		default:
 			n.Counters.Refused.Add(1)
 			_ = raw.Close() // too many that prove nothing
-			continue
+			return
 		}
 		n.wg.Go(func() {
 			conn, err := n.end.Accept(ctx, raw, n.mayConnect)
@@ -54,6 +40,9 @@ func (n *Node) accept(ctx context.Context) {
 			}
 			n.serve(ctx, conn)
 		})
+	})
+	if err != nil {
+		n.log.Error("node: no more connections are taken", "err", err)
 	}
 }
 
