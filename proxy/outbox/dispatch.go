@@ -59,7 +59,17 @@ func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task
 	left := make(chan struct{})
 	var once sync.Once
 	gone := func() { once.Do(func() { close(left) }) }
+	ctx, cancel := context.WithCancel(ctx)
+	o.mu.Lock()
+	t.part.recall = cancel
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		t.part.recall = nil
+		o.mu.Unlock()
+	}()
 	o.wg.Go(func() {
+		defer cancel()
 		defer gone()
 		if t.lookup {
 			o.lookUp(ctx, network, t.part, gone)
@@ -124,9 +134,10 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	p.busy = false
+	p.asking = false
 	defer o.stir()
 	switch {
+	case p.fate != nil: // it was given up meanwhile
 	case err == nil:
 		p.unknown, p.backoff, p.refusal = false, 0, nil
 		o.cfg.Observe.Tell(progress.Event{

@@ -47,12 +47,17 @@ func (o *Outbox) fail(p *part, err error) {
 	}
 	f.silent = p.job.message.Kind != seal.KindMail || !p.Notify.Failure()
 	p.fate = f
-	o.end(p)
+	if !p.busy { // else it comes to its turn again
+		o.end(p)
+	}
 }
 
 // end starts to end p as p.fate says. o.mu must be held.
 func (o *Outbox) end(p *part) {
 	p.busy = true
+	if p.recall != nil {
+		p.recall() // what the sender is told has failed is not sent after all
+	}
 	m, r, f := *p.job.message, p.recipient, *p.fate
 	o.wg.Go(func() {
 		err := o.finish(p.job.id, p.number, m, r, f)

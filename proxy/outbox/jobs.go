@@ -23,8 +23,10 @@ type part struct {
 	number uint32
 	recipient
 
-	busy      bool          // a goroutine has it: look-up, sealing, or an end
+	busy      bool          // a goroutine writes of it: sealing, a report, or an end
 	unknown   bool          // it waits for a slot to look its keys up
+	asking    bool          // a look-up is under way, which may take for ever while offline
+	recall    func()        // takes back its query that waits for a slot; nil if none does
 	fate      *fate         // how it is to end; nil while it goes on
 	notBefore time.Time     // of the next attempt at anything
 	backoff   time.Duration // the last wait after a refusal
@@ -89,7 +91,7 @@ func (o *Outbox) takePart(a Account, p *part, now time.Time) (*task, time.Time) 
 	case !ready:
 		return nil, at
 	case p.State == Queued:
-		p.busy = true
+		p.asking = true
 		return &task{part: p, lookup: true}, time.Time{}
 	}
 	return p.takeBlock(now)
@@ -99,7 +101,7 @@ func (o *Outbox) takePart(a Account, p *part, now time.Time) (*task, time.Time) 
 // whether there is something for a slot to carry, or else when to look again
 // (zero: not before something else happens). o.mu must be held.
 func (o *Outbox) prepare(a Account, p *part, now time.Time) (ready bool, at time.Time) {
-	if p.busy {
+	if p.busy || p.asking {
 		return false, time.Time{}
 	}
 	if now.Before(p.notBefore) {
