@@ -40,7 +40,7 @@ type Options struct {
 	Listen ListenConfig
 	// FreePorts takes another port where one is taken, and tells Taken.
 	FreePorts bool
-	Taken     func(err error, instead string)
+	Taken     func(taken *ports.TakenError, instead string)
 	// Network returns the engine that carries an account's mail. Accounts may
 	// share one; the daemon closes none.
 	Network func(account string) mixclient.Network

@@ -18,6 +18,7 @@ import (
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/local"
 	"mailproxy/proxy"
+	"mailproxy/proxy/ports"
 	"mailproxy/proxy/progress"
 )
 
@@ -54,7 +55,9 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	w, err := demo.Start(demo.Config{
 		Dir: dir, Parameters: directory.DefaultParameters(), Receipts: true,
 		Listen:    proxy.ListenConfig{SMTP: d.SMTP, IMAP: d.IMAP, POP3: d.POP3, AllowPlaintext: true},
-		FreePorts: true, Taken: func(err error, instead string) { fmt.Printf("  %v: taking %s\n", err, instead) },
+		FreePorts: true, Taken: func(taken *ports.TakenError, instead string) {
+			fmt.Printf("          %s is taken by %s: using %s instead\n", taken.Address, taken.By(), instead)
+		},
 		Observe: log.Observe, Logger: c.logger(),
 	})
 	if err != nil {
@@ -87,8 +90,9 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
+	err = show.wait(ctx)
 	if d.ExitWhenDelivered {
-		if err := show.wait(ctx); err != nil {
+		if err != nil {
 			return err
 		}
 		if refused > 0 {
@@ -96,6 +100,9 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 		}
 		fmt.Printf("%6.1f s  all mail is in bob's INBOX\n", show.since())
 		return nil
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Printf("%6.1f s  %v\n", show.since(), err)
 	}
 	printHowTo(w)
 	<-ctx.Done()

@@ -25,6 +25,7 @@ import (
 	"mailproxy/mixnet/wire"
 	"mailproxy/proxy"
 	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/ports"
 	"mailproxy/proxy/progress"
 	"mailproxy/spool/badgerstore"
 	"mailproxy/spool/server"
@@ -48,7 +49,7 @@ type Config struct {
 	Listen     proxy.ListenConfig
 	Receipts   bool
 	FreePorts  bool // take another port where one is taken, and tell Taken
-	Taken      func(err error, instead string)
+	Taken      func(taken *ports.TakenError, instead string)
 	Observe    progress.Func
 	Logger     *slog.Logger
 	Tap        wire.Tap

@@ -17,13 +17,17 @@ type TakenError struct {
 	Err     error
 }
 
+// By says who holds the port, as far as it is known.
+func (e *TakenError) By() string {
+	if e.Holder == "" {
+		return "another program"
+	}
+	return e.Holder
+}
+
 // Error names the port and, where it is known, the holder.
 func (e *TakenError) Error() string {
-	holder := e.Holder
-	if holder == "" {
-		holder = "another program"
-	}
-	return fmt.Sprintf("%s is taken by %s; stop it, or choose another port in the configuration", e.Address, holder)
+	return fmt.Sprintf("%s is taken by %s; stop it, or choose another port in the configuration", e.Address, e.By())
 }
 
 // Unwrap returns the system's error.
