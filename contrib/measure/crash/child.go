@@ -60,7 +60,7 @@ func times(scale float64) outbox.Times {
 	t := real.Scaled(scale)
 	t.Expire, t.Confirm, t.TellDelay = real.Expire, real.Confirm, real.TellDelay
 	t.RetryMost = 4 * t.RetryFirst // an hour's wait is too long here even when scaled
-	t.Receipt = t.RetryFirst       // and so are ten minutes
+	t.Receipt = t.RetryFirst / 3   // and so are ten minutes
 	return t
 }
 

@@ -25,19 +25,16 @@ import (
 // killed closes its connections at once.
 const clientPatience = 30 * time.Second
 
-// mostPending is how many accepted copies may be on their way before senders
-// pause: enough that all slots are used, few enough that the end is near.
-const mostPending = 40
-
 // A session is one life of the child, as mail clients see it.
 type session struct {
 	ready
-	life   int
-	ledger *ledger
-	roots  *tls.Config
+	life    int
+	ledger  *ledger
+	pending int // see options
+	roots   *tls.Config
 }
 
-func newSession(r ready, life int, l *ledger) (*session, error) {
+func newSession(r ready, life int, t *torturer) (*session, error) {
 	pem, err := os.ReadFile(r.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the daemon's certificate: %w", err)
@@ -46,7 +43,7 @@ func newSession(r ready, life int, l *ledger) (*session, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("no certificate in %s", r.CAFile)
 	}
-	return &session{ready: r, life: life, ledger: l, roots: &tls.Config{RootCAs: roots, ServerName: "localhost"}}, nil
+	return &session{ready: r, life: life, ledger: t.ledger, pending: t.pending, roots: &tls.Config{RootCAs: roots, ServerName: "localhost"}}, nil
 }
 
 // A patientConn fails when no answer comes for clientPatience.
@@ -113,7 +110,7 @@ func (s *session) pause(ctx context.Context, r *rand.Rand) error {
 			return ctx.Err()
 		case <-time.After(wait):
 		}
-		if s.ledger.pending() < mostPending {
+		if s.ledger.pending() < s.pending {
 			return nil
 		}
 		select {

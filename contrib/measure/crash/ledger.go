@@ -136,13 +136,6 @@ func (l *ledger) changes() (taken, arrived <-chan struct{}) {
 	return l.taken, l.changed
 }
 
-// total returns how many mails there are.
-func (l *ledger) total() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.mails)
-}
-
 func (l *ledger) inbox(account string) *inbox {
 	box := l.inboxes[account]
 	if box == nil {

@@ -57,6 +57,9 @@ import (
 	"time"
 )
 
+// mostPending keeps all slots in use and the end near.
+const mostPending = 40
+
 func main() {
 	if runChild() {
 		return
@@ -69,7 +72,7 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "keep state here; without it a temporary directory is used, and removed if all is well")
 	flag.BoolVar(&o.verbose, "v", false, "print each life of the child")
 	flag.Parse()
-	o.drain = 5 * time.Minute
+	o.drain, o.pending, o.out = 5*time.Minute, mostPending, os.Stdout
 	if o.seed == 0 {
 		o.seed = rand.Uint64()
 	}
@@ -93,17 +96,17 @@ func (o options) run(ctx context.Context) (ok bool, err error) {
 			return false, fmt.Errorf("make temporary directory: %w", err)
 		}
 	}
-	fmt.Printf("seed %d, state and logs in %s\n", o.seed, o.dir)
+	fmt.Fprintf(o.out, "seed %d, state and logs in %s\n", o.seed, o.dir)
 	result, err := torture(ctx, o)
 	if err != nil {
 		return false, fmt.Errorf("%w (see %s)", err, o.dir)
 	}
-	result.print(os.Stdout)
+	result.print(o.out)
 	if result.ok() && temporary {
 		if err := os.RemoveAll(o.dir); err != nil {
 			return false, fmt.Errorf("remove state: %w", err)
 		}
 	}
-	fmt.Println(result.line())
+	fmt.Fprintln(o.out, result.line())
 	return result.ok(), nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,8 +23,10 @@ type options struct {
 	seed    uint64
 	life    time.Duration // the longest of a child that is killed
 	drain   time.Duration // the longest that the end may take
+	pending int           // senders pause while so many accepted copies are on their way
 	dir     string
 	verbose bool
+	out     io.Writer
 }
 
 // sendersEach is how many mail programs send as each account at once.
@@ -79,7 +82,7 @@ func (t *torturer) say(format string, a ...any) {
 	t.ledger.mu.Lock()
 	mails, copies, arrived := len(t.ledger.mails), t.ledger.copies, t.ledger.arrived
 	t.ledger.mu.Unlock()
-	fmt.Printf("%-28s %5d mails begun, %5d copies accepted, %5d seen\n", fmt.Sprintf(format, a...)+":", mails, copies, arrived)
+	fmt.Fprintf(t.out, "%-28s %5d mails begun, %5d copies accepted, %5d seen\n", fmt.Sprintf(format, a...)+":", mails, copies, arrived)
 }
 
 // A child is a running process.
@@ -217,7 +220,7 @@ func (t *torturer) killOne(ctx context.Context) error {
 			}
 			switch {
 			case r.Ready != nil:
-				s, err := newSession(*r.Ready, c.life, t.ledger)
+				s, err := newSession(*r.Ready, c.life, t)
 				if err != nil {
 					return errors.Join(err, c.stop(syscall.SIGKILL))
 				}
@@ -306,7 +309,7 @@ func (t *torturer) drainAll(ctx context.Context) error {
 			if time.Since(shown) > 5*time.Second {
 				shown = time.Now()
 				t.say("waiting for the rest")
-				fmt.Printf("  %d in the outbox, %d without a receipt, %d incomplete, %d held\n",
+				fmt.Fprintf(t.out, "  %d in the outbox, %d without a receipt, %d incomplete, %d held\n",
 					r.State.Waiting, r.State.Unconfirmed, r.State.Incomplete, r.State.Held)
 			}
 		}
@@ -351,7 +354,7 @@ func (t *torturer) live(ctx context.Context, what string, use func(*session, <-c
 		if !ok || r.Ready == nil {
 			return errors.Join(fmt.Errorf("life %d, for %s: %w: %w", c.life, what, errGone, c.err), c.stop(syscall.SIGKILL))
 		}
-		if s, err = newSession(*r.Ready, c.life, t.ledger); err == nil {
+		if s, err = newSession(*r.Ready, c.life, t); err == nil {
 			err = use(s, c.reports)
 		}
 	case <-time.After(stuckAfter):
