@@ -85,7 +85,16 @@ func Start(cfg Config) (*World, error) {
 	return w, nil
 }
 
-func (w *World) start() error {
+// StartNetwork starts a world without users: the network and the spools.
+func StartNetwork(cfg Config) (*World, error) {
+	w := &World{cfg: cfg, Spools: map[string]*server.Server{}}
+	if err := w.startNetwork(); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+func (w *World) startNetwork() error {
 	var providers []local.Provider
 	for _, domain := range Providers {
 		st, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(w.cfg.Dir, domain), Logger: w.cfg.Logger})
@@ -104,9 +113,14 @@ func (w *World) start() error {
 	w.Network, err = local.Start(local.Config{
 		Parameters: w.cfg.Parameters, Providers: providers, Logger: w.cfg.Logger, Tap: w.cfg.Tap,
 	})
-	if err != nil {
+	return err
+}
+
+func (w *World) start() error {
+	if err := w.startNetwork(); err != nil {
 		return err
 	}
+	var err error
 	gateways := w.Network.View.Gateways()
 	for i, address := range []string{Alice, Bob} {
 		cfg := builtin.Config{View: w.Network.View, Gateway: gateways[i%len(gateways)].Name, Logger: w.cfg.Logger, Tap: w.cfg.Tap}
