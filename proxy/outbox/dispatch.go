@@ -135,6 +135,7 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p.asking = false
+	delete(o.asking, lookup{account, address})
 	defer o.stir()
 	switch {
 	case p.fate != nil: // it was given up meanwhile
@@ -163,8 +164,9 @@ func (o *Outbox) prepareQueued(a Account, p *part) (unknown bool) {
 	bundle, err := a.Bundle(p.Address)
 	p.unknown = errors.Is(err, ErrUnknown)
 	switch {
+	case err == nil && o.sealing: // when that is done there is a wake
 	case err == nil:
-		p.busy = true
+		p.busy, o.sealing = true, true
 		o.wg.Go(func() { o.seal(a, p, bundle) })
 	case p.unknown:
 	case errors.Is(err, ErrHeld):
@@ -179,13 +181,11 @@ func (o *Outbox) prepareQueued(a Account, p *part) (unknown bool) {
 // seal makes the blocks of p and commits them and the message id, before any of
 // them is sent.
 func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
-	o.sealing.Lock()
 	next, err := o.writeBlocks(a, p, to)
-	o.sealing.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.stir()
-	p.busy = false
+	p.busy, o.sealing = false, false
 	if err != nil {
 		if errors.Is(err, seal.ErrTooLarge) {
 			o.fail(p, err)

@@ -14,7 +14,8 @@ type job struct {
 	message *message
 	parts   []*part // of recipients that are not done
 	next    int     // whose turn is next within the job
-	served  bool    // it has had a slot
+	asked   bool    // it has had a slot for a look-up
+	served  bool    // it has had a slot besides
 }
 
 // A part is one recipient of a job in memory; o.mu guards it.
@@ -59,6 +60,9 @@ type task struct {
 	index  uint32
 }
 
+// A lookup is who asks for whose keys.
+type lookup struct{ account, recipient string }
+
 // take returns the next task for the engine, in turn, or the time at which there
 // may be one (zero: not before something else happens). o.mu must be held.
 func (o *Outbox) take(network mixclient.Network, now time.Time) (*task, time.Time) {
@@ -73,6 +77,12 @@ func (o *Outbox) take(network mixclient.Network, now time.Time) (*task, time.Tim
 			t, at := o.takePart(a, p, now)
 			if t != nil {
 				j.next = (j.next + k + 1) % len(j.parts)
+				if t.lookup && !j.asked {
+					// It keeps its place: whoever writes to someone new is not to wait
+					// behind all who came later.
+					j.asked = true
+					return t, time.Time{}
+				}
 				j.served = true
 				o.turn = append(slices.Delete(o.turn, i, i+1), j)
 				return t, time.Time{}
@@ -91,7 +101,11 @@ func (o *Outbox) takePart(a Account, p *part, now time.Time) (*task, time.Time) 
 	case !ready:
 		return nil, at
 	case p.State == Queued:
-		p.asking = true
+		who := lookup{p.job.message.Account, p.Address}
+		if o.asking[who] {
+			return nil, time.Time{} // what comes of it serves this part too
+		}
+		p.asking, o.asking[who] = true, true
 		return &task{part: p, lookup: true}, time.Time{}
 	}
 	return p.takeBlock(now)

@@ -80,13 +80,13 @@ type Outbox struct {
 	cfg Config
 	log *slog.Logger
 
-	sealing sync.Mutex // one message at a time is held in memory to be sealed
-
-	wg   sync.WaitGroup // sealing, and queries whose reply is out
-	mu   sync.Mutex     // guards jobs, order and everything in the jobs
-	jobs map[ID]*job
-	turn []*job        // whose turn is next comes first
-	wake chan struct{} // closed and replaced whenever there may be new work
+	wg      sync.WaitGroup // sealing, and queries whose reply is out
+	mu      sync.Mutex     // guards jobs, order and everything in the jobs
+	jobs    map[ID]*job
+	turn    []*job          // whose turn is next comes first
+	asking  map[lookup]bool // look-ups under way
+	sealing bool            // a message is held in memory to be sealed, one at a time and in turn
+	wake    chan struct{}   // closed and replaced whenever there may be new work
 }
 
 // Open reads the outbox in cfg.Store and removes what a crash left half written.
@@ -97,7 +97,7 @@ func Open(cfg Config) (*Outbox, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	o := &Outbox{cfg: cfg, log: cfg.Logger, jobs: map[ID]*job{}, wake: make(chan struct{})}
+	o := &Outbox{cfg: cfg, log: cfg.Logger, jobs: map[ID]*job{}, asking: map[lookup]bool{}, wake: make(chan struct{})}
 	if err := o.load(); err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
