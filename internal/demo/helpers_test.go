@@ -46,7 +46,7 @@ func newWorld(t *testing.T, change func(*Config)) *testWorld {
 	w := &testWorld{}
 	cfg := Config{
 		Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(speed),
-		Times:    outbox.DefaultTimes().Scaled(speed),
+		Times:    outbox.DefaultTimes().Scaled(speed), // receipts after half a minute
 		Listen:   loopback(),
 		Receipts: true,
 		Observe:  w.observe,
