@@ -19,6 +19,7 @@ type Journey struct {
 	InSpool, Delivered         time.Time
 	Confirmed, Failed          time.Time
 	Visible                    time.Time         // over IMAP; whoever watches sets it
+	Before                     time.Time         // the last slot that another mail of the account had before it
 	Count                      uint32            // blocks
 	LookUp                     *mixclient.Timing // nil if the keys were known
 	Sent, Read                 map[uint32]mixclient.Timing
@@ -68,6 +69,10 @@ func (j *Journey) Breakdown() (Breakdown, bool) {
 		b.Carrying += l.Received.Sub(l.Sent) - l.Up - l.Down
 		from = l.Received
 	}
+	if j.Before.After(from) && j.Before.Before(sent.Asked) {
+		b.Slots += j.Before.Sub(from) // its turn had not come
+		from = j.Before
+	}
 	b.Sealing += sent.Asked.Sub(from)
 	b.Slots += sent.Sent.Sub(sent.Asked)
 	b.Delays += sent.Up + read.Down
@@ -90,13 +95,14 @@ type Log struct {
 	mu       sync.Mutex // guards all below
 	byOutbox map[string]*Journey
 	byID     map[seal.ID]*Journey
+	slot     map[string]time.Time // the last that carried mail, by account
 }
 
 // Observe takes an event.
 func (l *Log) Observe(e progress.Event) {
 	l.mu.Lock()
 	if l.byOutbox == nil {
-		l.byOutbox, l.byID = map[string]*Journey{}, map[seal.ID]*Journey{}
+		l.byOutbox, l.byID, l.slot = map[string]*Journey{}, map[seal.ID]*Journey{}, map[string]time.Time{}
 	}
 	var j *Journey
 	if e.Outbox != "" {
@@ -120,6 +126,9 @@ func (l *Log) Observe(e progress.Event) {
 	case progress.LookedUp:
 		t := e.Timing
 		j.LookUp = &t
+		if t.Sent.After(l.slot[e.Account]) {
+			l.slot[e.Account] = t.Sent
+		}
 	case progress.Sealed:
 		j.Sealed, j.Message, j.Count = e.At, e.Message, e.Count
 		l.byID[e.Message] = j
@@ -127,6 +136,10 @@ func (l *Log) Observe(e progress.Event) {
 		if _, there := j.Read[e.Index]; !there { // a repetition that comes late explains nothing
 			j.Sent[e.Index] = e.Timing
 		}
+		if len(j.Sent) == 1 && j.Before.IsZero() {
+			j.Before = l.slot[e.Account]
+		}
+		l.slot[e.Account] = e.Timing.Sent
 	case progress.Read:
 		if _, have := j.Read[e.Index]; !have { // a repeated read brings nothing
 			j.Read[e.Index] = e.Timing

@@ -48,6 +48,17 @@ func TestBreakdown(t *testing.T) {
 			Sealing: ms(10), Carrying: ms(15), Storing: ms(5),
 		},
 	}, {
+		name: "other mail has the slots first",
+		j: Journey{
+			Submitted: at(0), Delivered: at(63030), Count: 1, Before: at(60000),
+			Sent: map[uint32]mixclient.Timing{0: timing(60010, 61010, 0, 1000, 9999)}, // at the spool at 62010
+			Read: map[uint32]mixclient.Timing{0: timing(0, 61000, 63025, 1005, 1000)},
+		},
+		want: Breakdown{
+			Total: ms(63030), Slots: ms(60000 + 1000), Delays: ms(2000), Overhead: ms(30),
+			Sealing: ms(10), Carrying: ms(15), Storing: ms(5),
+		},
+	}, {
 		name: "keys are looked up first",
 		j: Journey{
 			Submitted: at(0), Delivered: at(6735), Count: 1, LookUp: &lookUp,
@@ -82,6 +93,28 @@ func TestBreakdown(t *testing.T) {
 
 // TestLateRepetition checks that a block that was sent once more after it had
 // been read leaves the journey as it was.
+// TestTurn checks that the log knows which slot went to other mail before a mail's
+// own.
+func TestTurn(t *testing.T) {
+	var l Log
+	sent := func(outbox string, index uint32, ms int) {
+		l.Observe(progress.Event{
+			Kind: progress.Sent, Account: Alice, Recipient: Bob, Outbox: outbox, Index: index,
+			Timing: mixclient.Timing{Sent: at(ms)},
+		})
+	}
+	sent("a", 0, 100)
+	sent("b", 0, 200)
+	sent("a", 1, 300)
+	sent("c", 0, 400)
+	want := map[string]time.Time{"a": {}, "b": at(100), "c": at(300)}
+	for _, j := range l.Journeys() {
+		if !j.Before.Equal(want[j.Outbox]) {
+			t.Errorf("before %s was a slot at %v, want %v", j.Outbox, j.Before, want[j.Outbox])
+		}
+	}
+}
+
 func TestLateRepetition(t *testing.T) {
 	var l Log
 	first := mixclient.Timing{Sent: at(10)}

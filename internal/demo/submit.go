@@ -88,29 +88,42 @@ func (w *World) submit(from Account, to string, message []byte) (answered time.T
 }
 
 // WithFrom returns message with its From replaced by address, as a mail program
-// sends under its own identity only. All other bytes stay as they are.
+// sends under its own identity only. All other bytes stay as they are, and a
+// message whose header cannot be taken apart keeps what it has: SMTP says what is
+// wrong with it. The separator line of an mbox file stays the first line.
 func WithFrom(message []byte, address string) []byte {
-	out := []byte("From: " + address + "\r\n")
+	var out []byte
 	rest := message
+	if bytes.HasPrefix(rest, []byte("From ")) {
+		out, rest = cutLine(rest)
+		out = bytes.Clone(out)
+	}
+	out = append(out, "From: "+address+"\r\n"...)
 	skipping := false
 	for len(rest) > 0 {
-		end := bytes.IndexByte(rest, '\n') + 1
-		if end == 0 {
-			end = len(rest)
-		}
-		line := rest[:end]
-		folded := line[0] == ' ' || line[0] == '\t'
-		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+		line, after := cutLine(rest)
+		text := bytes.TrimRight(line, "\r\n")
+		if len(text) == 0 {
 			break // the body begins
 		}
-		if !folded {
-			name, _, ok := strings.Cut(string(line), ":")
-			skipping = ok && strings.EqualFold(strings.TrimRight(name, " \t"), "from")
+		if folded := line[0] == ' ' || line[0] == '\t'; !folded {
+			name, _, ok := strings.Cut(string(text), ":")
+			// With a CR in it there are several lines to some, or a whole message.
+			skipping = ok && strings.EqualFold(strings.TrimRight(name, " \t"), "from") && !bytes.ContainsRune(text, '\r')
 		}
 		if !skipping {
 			out = append(out, line...)
 		}
-		rest = rest[end:]
+		rest = after
 	}
 	return append(out, rest...)
+}
+
+// cutLine cuts b after its first LF.
+func cutLine(b []byte) (line, rest []byte) {
+	end := bytes.IndexByte(b, '\n') + 1
+	if end == 0 {
+		end = len(b)
+	}
+	return b[:end], b[end:]
 }
