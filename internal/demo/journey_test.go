@@ -91,8 +91,6 @@ func TestBreakdown(t *testing.T) {
 	}
 }
 
-// TestLateRepetition checks that a block that was sent once more after it had
-// been read leaves the journey as it was.
 // TestTurn checks that the log knows which slot went to other mail before a mail's
 // own.
 func TestTurn(t *testing.T) {
@@ -115,6 +113,8 @@ func TestTurn(t *testing.T) {
 	}
 }
 
+// TestLateRepetition checks that a block that was sent once more after it had
+// been read leaves the journey as it was.
 func TestLateRepetition(t *testing.T) {
 	var l Log
 	first := mixclient.Timing{Sent: at(10)}
