@@ -2,45 +2,43 @@ package main
 
 import (
 	"slices"
+	"sort"
 	"time"
 )
 
-// A slot of the sender's that could have carried a block of the attachment.
-type slot struct {
-	sent, there time.Time // there: by the drawn delays, at the spool
-}
-
-// A visit is a read of the recipient's that could have brought one.
+// A visit is a read of the recipient's that could have brought a block.
 type visit struct {
 	there, back time.Time // by the drawn delays, at the spool and back
 }
 
-// ideal returns when the last of n blocks would have been with the recipient, had
-// every slot carried the next block, had every read brought the next that was
-// there, and had nothing taken time but the delays that were drawn. It returns
-// false if slots or reads do not suffice.
-func ideal(n int, slots []slot, reads []visit) (end time.Time, ok bool) {
-	if len(slots) < n {
-		return end, false
-	}
-	slices.SortFunc(slots, func(a, b slot) int { return a.sent.Compare(b.sent) })
-	blocks := make([]time.Time, n)
-	for i := range blocks {
-		blocks[i] = slots[i].there
-	}
+// ideal returns the earliest time at which n blocks could have been with the
+// recipient, had they been spread over slots and reads with the luckiest hand and
+// had nothing taken time but the delays that were drawn. blocks says when a block
+// would have been in the spool, for each slot that could have carried one. It
+// returns false if slots or reads do not suffice.
+func ideal(n int, blocks []time.Time, reads []visit) (time.Time, bool) {
+	blocks, reads = slices.Clone(blocks), slices.Clone(reads)
 	slices.SortFunc(blocks, time.Time.Compare)
 	slices.SortFunc(reads, func(a, b visit) int { return a.there.Compare(b.there) })
-	for _, r := range reads {
-		if n == 0 {
-			break
+	// Of the reads that are back in time each takes the block that came first: no
+	// other choice brings more.
+	suffices := func(end time.Time) bool {
+		fetched := 0
+		for _, r := range reads {
+			if fetched < min(n, len(blocks)) && !r.back.After(end) && !blocks[fetched].After(r.there) {
+				fetched++
+			}
 		}
-		if blocks[len(blocks)-n].After(r.there) {
-			continue // nothing new is there
-		}
-		n--
-		if r.back.After(end) {
-			end = r.back
-		}
+		return fetched == n
 	}
-	return end, n == 0
+	ends := make([]time.Time, 0, len(reads))
+	for _, r := range reads {
+		ends = append(ends, r.back)
+	}
+	slices.SortFunc(ends, time.Time.Compare)
+	i := sort.Search(len(ends), func(i int) bool { return suffices(ends[i]) })
+	if i == len(ends) {
+		return time.Time{}, false
+	}
+	return ends[i], true
 }

@@ -10,12 +10,13 @@
 // small mails again. All are read over IMAP. It fails if the large one's body has
 // not the same bytes.
 //
-// The ideal is computed from the slots of both clients: each λ_P slot of alice's
-// since the 250 carries the next block, unless it carried another mail's; a block
-// is in the spool once the delays drawn for that packet have passed; each read of
-// bob's, also one that brought nothing, brings the next block that is there when it
-// is, unless it brought another mail's, and is back after its own drawn delay.
-// ratio is the real time, from SMTP's 250 to EXISTS in IMAP IDLE, by the ideal one.
+// The ideal is the least time that the slots of both clients allow: each λ_P slot of
+// alice's since the 250 may carry a block, unless it carried another mail's; the
+// block is in the spool once the delays drawn for that packet have passed; each
+// read of bob's, also one that brought nothing, may bring a block that is there
+// when it is, unless it brought another mail's, and is back after its own drawn
+// delay. ratio is the real time, from SMTP's 250 to EXISTS in IMAP IDLE, by the
+// ideal one.
 //
 // For a small mail, "extra" counts the λ_P slots that went to the attachment (or
 // to nothing) after the mail was sealed and before its own: without the attachment
