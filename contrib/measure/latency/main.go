@@ -18,7 +18,8 @@
 // told of it). These are measured one by one; it fails if they do not add up.
 // "missed" counts slots that passed by: of the sender's, while the query waited
 // already; of the recipient's reads, that by the drawn delays came just after the
-// block and in truth just before. The wait for the next is in slots.
+// block, and in truth just before, and would have been back with it earlier than
+// the one that was. The wait for the next is in slots.
 //
 // The last line has the medians and, in overhead_max_ms, the largest overhead of
 // any mail; listeners_s and registered_s are the slowest of all worlds.
