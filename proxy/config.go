@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -115,6 +116,12 @@ func storeKey(dir string) ([]byte, error) {
 	if err == nil {
 		if len(key) != store.KeySize {
 			return nil, fmt.Errorf("key file %s has %d bytes, want %d: restore it from a backup", file, len(key), store.KeySize)
+		}
+		// Windows has no such bits; there the directory's owner decides.
+		if info, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("read key file: %w", err)
+		} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+			return nil, fmt.Errorf("key file %s opens all mail and others can read it: run chmod 600 %s", file, file)
 		}
 		return key, nil
 	}

@@ -212,6 +212,9 @@ func (a *account) begin(ctx context.Context) bool {
 	}
 }
 
+// errElsewhere is a provider's refusal to be read by a second daemon.
+var errElsewhere = errors.New("the account is in use elsewhere: on another computer, or as a copy of this data; stop one of the two (after a backup was restored this passes within ten minutes)")
+
 // errProvider is a domain that is not in the network, or no longer.
 var errProvider = errors.New("the account's provider is not in the network")
 
@@ -280,6 +283,9 @@ func (a *account) readFailed(err error) {
 		// from now on has lower numbers than we have read.
 		a.d.log.Warn("proxy: the spool has lost blocks; reading goes on behind the last it has")
 		a.reader.Reset(refused.Last)
+	case errors.As(err, &refused) && (refused.Status == spool.StatusReplayed || refused.Status == spool.StatusOtherReader):
+		// Our nonces never repeat, and the engine sends no packet twice.
+		err = fmt.Errorf("%w: %w", errElsewhere, err)
 	}
 	a.setProblem(err)
 }

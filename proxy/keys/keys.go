@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,7 +210,10 @@ func Load(s *store.Store, addr string, now func() time.Time) (*Account, error) {
 			read:     ed25519.NewKeyFromSeed(rec.ReadSeed),
 			instance: [InstanceSize]byte(rec.Instance),
 		}
-		a.nonce.Store(uint64(boot) << 32)
+		// Of two daemons on copies of one store, which count their starts alike, the
+		// one that began higher makes the nonces of the other too old. So the provider
+		// refuses one of them, rather than now the one and now the other.
+		a.nonce.Store(uint64(boot)<<32 | uint64(mathrand.Uint32N(1<<31)))
 		v, err := readView(tx, addr)
 		if err != nil {
 			return err
@@ -256,8 +260,8 @@ func (a *Account) Spool() spool.ID { return spool.IDOf(a.read.Public().(ed25519.
 func (a *Account) Instance() [InstanceSize]byte { return a.instance }
 
 // Nonce returns a number that this account has never used: the count of starts in
-// the upper 32 bits, of calls since then in the lower, which last 136 years at one
-// call a second.
+// the upper 32 bits; in the lower a random number that each call counts on from,
+// which lasts 68 years at one call a second.
 func (a *Account) Nonce() uint64 { return a.nonce.Add(1) }
 
 // Bundle returns the current bundle and its signed form. It need not be the one

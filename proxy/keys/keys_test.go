@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -282,6 +283,38 @@ func TestClockJumps(t *testing.T) {
 				t.Errorf("%d rotations in 40 days", n)
 			}
 		})
+	}
+}
+
+// TestCopiesDiffer checks that two daemons on copies of one store, which count
+// their starts alike, do not use the same nonces in turn: one's are too old for
+// who has seen the other's.
+func TestCopiesDiffer(t *testing.T) {
+	a, s, c := newAccount(t, "alice@north.test")
+	for range 3 {
+		// As the copy would be loaded.
+		err := s.Update(func(tx *store.Tx) error {
+			k := key(a.Address(), kindBoot)
+			b, err := tx.Get(k)
+			if err != nil {
+				return err
+			}
+			return tx.Set(k, binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(b)-1))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Load(s, a.Address(), c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, y := a.Nonce(), again.Nonce()
+		if x>>32 != y>>32 {
+			t.Fatalf("nonces %x and %x are not of one start", x, y)
+		}
+		if d := max(x, y) - min(x, y); d < 10_000 { // once in two hundred thousand
+			t.Errorf("nonces %x and %x are close", x, y)
+		}
 	}
 }
 
