@@ -108,7 +108,8 @@ type holding struct {
 }
 
 // Open reads the parts that are kept for the account, and delivers messages that
-// were complete when the process died.
+// were complete when the process died. Those for which that fails are tried
+// again at the next Tend.
 func Open(cfg Config) (*Inbox, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -131,7 +132,8 @@ func Open(cfg Config) (*Inbox, error) {
 			continue
 		}
 		if err := in.deliver(id, p); err != nil {
-			return nil, fmt.Errorf("open inbox: %w", err)
+			// A full disk, say, is no reason to keep the user from all other mail.
+			in.log.Error("inbox: a complete message could not be delivered yet", "err", err)
 		}
 	}
 	return in, nil
