@@ -21,8 +21,9 @@ type Counters struct {
 	TooLong    atomic.Uint64 // a delay beyond the network's largest
 	NoService  atomic.Uint64 // a query for a service that is not here
 	TooLarge   atomic.Uint64 // a service's reply that fits no packet: a fault of ours
-	NoClient   atomic.Uint64 // a reply for a client that is not connected
+	NoClient   atomic.Uint64 // a reply for a client that is not connected, nor was lately
 	Dropped    atomic.Uint64 // made room for newer ones in a full queue
+	Paused     atomic.Uint64 // packets of a client that sends too many, read later
 	Refused    atomic.Uint64 // connections refused before they carried a frame
 
 	Clients atomic.Int64 // connected now, to a gateway

@@ -12,10 +12,6 @@ import (
 	"mailproxy/mixnet/wire"
 )
 
-// clientIdle is how long a client may be silent: its processes send more than
-// one packet a second, so it is gone long before.
-const clientIdle = 5 * time.Minute
-
 // maxHandshakes bounds connections that have not yet proved a key.
 const maxHandshakes = 256
 
@@ -53,14 +49,24 @@ func (n *Node) serve(ctx context.Context, conn *wire.Conn) {
 	}
 	defer n.untrack(conn)
 	peer := n.cfg.View.Node((&directory.Node{Identity: conn.Peer()}).ID())
+	client := n.self.Role == directory.RoleGateway && (peer == nil || !n.precedes(peer))
 	var idle time.Duration // a peer may be silent for long
-	if n.self.Role == directory.RoleGateway && (peer == nil || !n.precedes(peer)) {
+	var limit *bucket
+	if client {
 		idle = clientIdle
-		leave := n.enter(ctx, conn)
+		limit = newBucket(n.cfg.View.Document.Parameters)
+		leave := n.serveClient(ctx, conn)
 		defer leave()
-		peer = nil
 	}
 	for {
+		if client {
+			if wait := limit.take(time.Now()); wait > 0 {
+				n.Counters.Paused.Add(1)
+				if !sleep(ctx, wait) {
+					return
+				}
+			}
+		}
 		// Each packet has its own buffer: it goes on into a queue.
 		kind, packet, err := conn.ReadFrame(make([]byte, n.end.FrameSize()), idle)
 		if errors.Is(err, wire.ErrFrame) || (err == nil && kind != wire.KindPacket) {
@@ -71,7 +77,7 @@ func (n *Node) serve(ctx context.Context, conn *wire.Conn) {
 			return
 		}
 		n.Counters.Received.Add(1)
-		n.handle(ctx, packet, peer == nil)
+		n.handle(ctx, packet, client)
 	}
 }
 
@@ -91,63 +97,6 @@ func (n *Node) untrack(conn *wire.Conn) {
 	n.mu.Lock()
 	delete(n.conns, conn)
 	n.mu.Unlock()
-}
-
-// enter registers a client for its replies and starts to write them. A client
-// that connects again replaces its older connection.
-func (n *Node) enter(ctx context.Context, conn *wire.Conn) (leave func()) {
-	id := ClientRecipient(conn.Peer())
-	ctx, cancel := context.WithCancel(ctx)
-	end := &clientEnd{queue: wire.NewQueue(clientQueue), conn: conn}
-	n.mu.Lock()
-	if old := n.clients[id]; old != nil {
-		_ = old.conn.Close() // its reader ends and leaves
-	}
-	n.clients[id] = end
-	n.mu.Unlock()
-	n.Counters.Clients.Add(1)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		for {
-			f, err := end.queue.Get(ctx)
-			if err != nil {
-				return
-			}
-			if err := conn.WriteFrame(f.Kind, f.Body); err != nil {
-				_ = conn.Close() // ends the reader too
-				return
-			}
-		}
-	}()
-	return func() {
-		n.mu.Lock()
-		if n.clients[id] == end {
-			delete(n.clients, id)
-		}
-		n.mu.Unlock()
-		cancel()
-		_ = conn.Close() // frees the writer
-		<-written
-		n.Counters.Clients.Add(-1)
-	}
-}
-
-// deliver gives a reply to the client it names.
-func (n *Node) deliver(to sphinx.Recipient, id sphinx.SURBID, payload []byte) {
-	n.mu.Lock()
-	end := n.clients[to]
-	n.mu.Unlock()
-	if end == nil {
-		n.Counters.NoClient.Add(1)
-		return
-	}
-	body := make([]byte, 0, len(id)+len(payload))
-	body = append(append(body, id[:]...), payload...)
-	if end.queue.Put(wire.Frame{Kind: wire.KindReply, Body: body}) {
-		n.Counters.Dropped.Add(1)
-	}
-	n.Counters.Delivered.Add(1)
 }
 
 // send queues a packet for the next hop.

@@ -53,7 +53,6 @@ func ClientRecipient(link directory.Key) sphinx.Recipient { return sha256.Sum256
 // Bounds of a node. A packet takes about 10 KB.
 const (
 	linkQueue    = 2048  // frames waiting for one peer
-	clientQueue  = 64    // replies waiting to be written to one connected client
 	delayQueue   = 20000 // packets waiting out their delay
 	answersAtOne = 128   // queries being answered at one time
 )
@@ -88,15 +87,10 @@ type Node struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu      sync.Mutex                      // guards clients and conns
-	clients map[sphinx.Recipient]*clientEnd // of a gateway
-	conns   map[*wire.Conn]struct{}
-}
+	clients clients // of a gateway
 
-// clientEnd is a gateway's side of a client's connection.
-type clientEnd struct {
-	queue *wire.Queue
-	conn  *wire.Conn
+	mu    sync.Mutex // guards conns
+	conns map[*wire.Conn]struct{}
 }
 
 // Start runs a node until Close.
@@ -123,7 +117,7 @@ func Start(cfg Config) (*Node, error) {
 		tags:     newTagSet(),
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
-		clients:  map[sphinx.Recipient]*clientEnd{},
+		clients:  clients{ends: map[sphinx.Recipient]*clientEnd{}},
 		conns:    map[*wire.Conn]struct{}{},
 	}
 	for kind, s := range cfg.Services {
@@ -140,6 +134,9 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n.wg.Go(func() { n.delay.run(ctx) })
 	n.wg.Go(func() { n.accept(ctx) })
+	if self.Role == directory.RoleGateway {
+		n.wg.Go(func() { n.clients.tidy(ctx) })
+	}
 	return n, nil
 }
 

@@ -1,0 +1,194 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// What a gateway keeps for a client whose connection is gone: replies that were
+// on their way, since without packets going up none more come down. They are
+// about as many as packets are in flight.
+const (
+	keepReplies = 64               // for each client, connected or not; the oldest makes room
+	keepFor     = time.Minute      // after the connection was lost
+	keepClients = 1024             // clients that are away; the one away longest makes room
+	clientIdle  = 5 * time.Minute  // silence after which a client counts as gone: it sends more than one packet a second
+	tidyEvery   = 10 * time.Second // how often those away too long are forgotten
+)
+
+// clients are those of a gateway.
+type clients struct {
+	mu    sync.Mutex // guards all below
+	ends  map[sphinx.Recipient]*clientEnd
+	aways int // of ends without a connection
+}
+
+// A clientEnd is a gateway's side of a client; clients.mu guards it.
+type clientEnd struct {
+	queue *wire.Queue
+	conn  *wire.Conn // nil while it is away
+	left  time.Time  // when it went
+}
+
+// enter takes a client up, with what was kept for it. A newer connection of the
+// same client replaces an older one.
+func (c *clients) enter(id sphinx.Recipient, conn *wire.Conn) *wire.Queue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := c.ends[id]
+	switch {
+	case end == nil:
+		end = &clientEnd{queue: wire.NewQueue(keepReplies)}
+		c.ends[id] = end
+	case end.conn == nil:
+		c.aways--
+	default:
+		_ = end.conn.Close() // its reader ends, and leave finds that it was replaced
+	}
+	end.conn = conn
+	return end.queue
+}
+
+// leave notes that a connection is gone, unless another has replaced it.
+func (c *clients) leave(id sphinx.Recipient, conn *wire.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := c.ends[id]
+	if end == nil || end.conn != conn {
+		return
+	}
+	if c.aways == keepClients {
+		c.forgetLongest()
+	}
+	end.conn, end.left = nil, time.Now()
+	c.aways++
+}
+
+// forgetLongest forgets the client that has been away longest. c.mu is held.
+func (c *clients) forgetLongest() {
+	var longest sphinx.Recipient
+	var since time.Time
+	for id, end := range c.ends {
+		if end.conn == nil && (since.IsZero() || end.left.Before(since)) {
+			longest, since = id, end.left
+		}
+	}
+	if !since.IsZero() {
+		delete(c.ends, longest)
+		c.aways--
+	}
+}
+
+// queue returns where replies for a client go, or nil if it is not known.
+func (c *clients) queue(id sphinx.Recipient) *wire.Queue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if end := c.ends[id]; end != nil {
+		return end.queue
+	}
+	return nil
+}
+
+// tidy forgets clients that have been away too long, until ctx ends.
+func (c *clients) tidy(ctx context.Context) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		c.mu.Lock()
+		for id, end := range c.ends {
+			if end.conn == nil && time.Since(end.left) > keepFor {
+				delete(c.ends, id)
+				c.aways--
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// serveClient starts to write a client's replies; what it returns ends that.
+func (n *Node) serveClient(ctx context.Context, conn *wire.Conn) (leave func()) {
+	id := ClientRecipient(conn.Peer())
+	queue := n.clients.enter(id, conn)
+	n.Counters.Clients.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for {
+			f, err := queue.Get(ctx)
+			if err != nil {
+				return
+			}
+			if err := conn.WriteFrame(f.Kind, f.Body); err != nil {
+				queue.Put(f)     // for the next connection
+				_ = conn.Close() // ends the reader too
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		_ = conn.Close() // frees the writer
+		<-written
+		n.clients.leave(id, conn)
+		n.Counters.Clients.Add(-1)
+	}
+}
+
+// deliver gives a reply to the client it names, or keeps it for a while.
+func (n *Node) deliver(to sphinx.Recipient, id sphinx.SURBID, payload []byte) {
+	queue := n.clients.queue(to)
+	if queue == nil {
+		n.Counters.NoClient.Add(1)
+		return
+	}
+	body := make([]byte, 0, len(id)+len(payload))
+	body = append(append(body, id[:]...), payload...)
+	if queue.Put(wire.Frame{Kind: wire.KindReply, Body: body}) {
+		n.Counters.Dropped.Add(1)
+	}
+	n.Counters.Delivered.Add(1)
+}
+
+// A bucket holds a client to the network's rate: an honest one never notices. A
+// client that sends more is read more slowly, which costs the gateway nothing and
+// nobody else anything.
+type bucket struct {
+	rate, burst float64 // per second, and at once
+	tokens      float64
+	at          time.Time
+}
+
+// Slack of the token bucket, in terms of the rate at which a client sends.
+const (
+	bucketRate  = 2  // times the document's rates
+	bucketBurst = 60 // seconds of the document's rates
+)
+
+func newBucket(p directory.Parameters) *bucket {
+	return &bucket{
+		rate: bucketRate * p.Rate(), burst: bucketBurst * p.Rate(),
+		tokens: bucketBurst * p.Rate(), at: time.Now(),
+	}
+}
+
+// take takes a token and returns how long to wait until there was one.
+func (b *bucket) take(now time.Time) time.Duration {
+	b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.at).Seconds())
+	b.at = now
+	b.tokens--
+	if b.tokens >= 0 {
+		return 0
+	}
+	return time.Duration(-b.tokens / b.rate * float64(time.Second))
+}
