@@ -14,8 +14,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"mailproxy/internal/address"
 )
 
 // The control API is HTTP with JSON bodies on a Unix socket in the data
@@ -110,6 +111,11 @@ func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 	if err := dec.Decode(&in); err != nil {
 		return AddedAccount{}, fmt.Errorf("read request: %w", err)
 	}
+	canonical, err := address.Canonical(in.Address)
+	if err != nil {
+		return AddedAccount{}, fmt.Errorf("add account %s: %w", in.Address, err)
+	}
+	in.Address = canonical // what the user is told is what mail programs are to show
 	password, err := d.AddAccount(r.Context(), in.Address, in.DisplayName, in.Password)
 	if err != nil {
 		return AddedAccount{}, err
@@ -123,7 +129,7 @@ func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 	case ctx.Err() != nil:
 		added.Problem = err.Error()
 	default: // refused for good: do not keep what can never work
-		if a := d.account(strings.ToLower(in.Address)); a != nil {
+		if a := d.account(in.Address); a != nil {
 			err = errors.Join(err, d.forget(a))
 		}
 		return AddedAccount{}, err

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -368,7 +369,8 @@ func (d *Daemon) checkProvider(ctx context.Context, addr, domain string) error {
 		}
 		names = append(names, s.Provider)
 	}
-	return fmt.Errorf("%s is no provider of this network; it has %v", domain, names)
+	slices.Sort(names)
+	return fmt.Errorf("%s is no provider of this network; it has %s", domain, strings.Join(names, ", "))
 }
 
 // load takes up an account that is in the store.

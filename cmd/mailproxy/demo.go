@@ -27,9 +27,9 @@ type demoCmd struct {
 	ReadyFile         string   `help:"Once both accounts are registered and the listeners are up, write addresses, passwords and ports to this file as JSON." type:"path" placeholder:"FILE"`
 	Send              []string `help:"Mail (RFC 5322 files) to send from alice to bob in place of the first mail; more files may follow as arguments. From is set to alice." type:"existingfile" sep:"none" placeholder:"FILE"`
 	ExitWhenDelivered bool     `help:"End once all mail that was sent is in bob's INBOX; with an error if it cannot be."`
-	SMTP              string   `help:"Where to offer SMTP." default:"127.0.0.1:1025" name:"smtp" placeholder:"ADDRESS"`
-	IMAP              string   `help:"Where to offer IMAP." default:"127.0.0.1:1143" name:"imap" placeholder:"ADDRESS"`
-	POP3              string   `help:"Where to offer POP3." default:"127.0.0.1:1110" name:"pop3" placeholder:"ADDRESS"`
+	SMTP              string   `help:"Where to offer SMTP (${default}); if the port is taken, a free one is used." default:"127.0.0.1:1025" name:"smtp" placeholder:"ADDRESS"`
+	IMAP              string   `help:"Where to offer IMAP (${default}); if the port is taken, a free one is used." default:"127.0.0.1:1143" name:"imap" placeholder:"ADDRESS"`
+	POP3              string   `help:"Where to offer POP3 (${default}); if the port is taken, a free one is used." default:"127.0.0.1:1110" name:"pop3" placeholder:"ADDRESS"`
 	Files             []string `arg:"" optional:"" type:"existingfile" help:"More mail for --send."`
 }
 
@@ -104,7 +104,9 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil && ctx.Err() == nil {
 		fmt.Printf("%6.1f s  %v\n", show.since(), err)
 	}
-	printHowTo(w)
+	if ctx.Err() == nil {
+		printHowTo(w)
+	}
 	<-ctx.Done()
 	fmt.Println("\nstopping")
 	return nil

@@ -49,7 +49,7 @@ func main() {
 	parser := kong.Must(&c,
 		kong.Name("mailproxy"),
 		kong.Description("Private e-mail for your own mail program: mail between addresses of the network leaves as packets of a mix network, under cover traffic."),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(), // the whole would push the error out of sight
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	k, err := parser.Parse(os.Args[1:])
