@@ -234,4 +234,3 @@ func inbox(t *testing.T, w *demo.World, address string) string {
 	}
 	return all.String()
 }
-

@@ -150,4 +150,3 @@ func resign(p *badPlace, change func(string) string, trust func(keys []string)) 
 	trust(keys)
 	return os.WriteFile(filepath.Join(p.dir, "network.note"), msg, 0o600)
 }
-
