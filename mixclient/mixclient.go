@@ -108,8 +108,12 @@ type Timing struct {
 // A Trace observes one query. Its functions are called from the engine's
 // goroutines and must return at once.
 type Trace struct {
-	Sent func(t Timing) // the slot came; Received is still zero
-	Done func(t Timing) // the reply was there; not called when it is lost
+	// Taken is called when a slot that is about to come has been given to the query,
+	// before Sent. Whoever puts the next query only then can choose it late, and
+	// yet have it wait when another slot follows closely.
+	Taken func()
+	Sent  func(t Timing) // the slot came; Received is still zero
+	Done  func(t Timing) // the reply was there; not called when it is lost
 }
 
 type traceKey struct{}
@@ -127,6 +131,9 @@ func ContextTrace(ctx context.Context) *Trace {
 		t = &Trace{}
 	}
 	full := *t
+	if full.Taken == nil {
+		full.Taken = func() {}
+	}
 	if full.Sent == nil {
 		full.Sent = func(Timing) {}
 	}

@@ -89,6 +89,7 @@ func (c *Client) querySlot() *flight {
 	if q == nil {
 		return c.loop(&c.status.Loops)
 	}
+	q.trace.Taken()
 	f, err := c.flight(q.to, q.kind, q.request)
 	if err != nil {
 		q.done <- outcome{err: err}

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"mailproxy/mixclient"
+	"mailproxy/mixclient/conformance"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/local"
 )
 
 // TestSlotsAreReported checks that Config.Slots hears of every packet, and of a
@@ -74,4 +77,62 @@ func coverReads(slots []Slot) (n uint64) {
 		}
 	}
 	return n
+}
+
+// TestSlotsThatFollowClosely checks that whoever puts a query when the one before
+// is taken is in time for the next slot, also if that comes before the packet of
+// the first has left: else it would carry cover while mail waits.
+func TestSlotsThatFollowClosely(t *testing.T) {
+	p := directory.DefaultParameters().Scaled(scale)
+	p.QueryRate = 0.001 // the slots are the test's
+	net, err := local.Start(local.Config{
+		Parameters: p, Providers: []local.Provider{{Domain: conformance.Provider, Spool: service(conformance.Answer)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := net.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := startClient(t, net)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for !c.Status().Connected && ctx.Err() == nil {
+		<-c.Events()
+	}
+	spools, err := c.Services(ctx, mixclient.KindSpool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	taken := make(chan struct{}, 2)
+	put := func() {
+		traced := mixclient.WithTrace(ctx, &mixclient.Trace{Taken: func() { taken <- struct{}{} }})
+		wg.Go(func() {
+			if _, err := c.Query(traced, spools[0], []byte("query")); err != nil {
+				t.Error(err)
+			}
+		})
+		for c.Status().Waiting == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	put()
+	first := c.querySlot()
+	select {
+	case <-taken:
+	default:
+		t.Error("a slot was made, and the query is not told that it has it")
+	}
+	put()
+	second := c.querySlot()
+	for _, f := range []*flight{first, second} {
+		if f == nil || f.cover {
+			t.Fatal("a slot carried no query")
+		}
+		c.send(f, QueryProcess)
+	}
 }

@@ -173,20 +173,25 @@ func queryCancelled(t *testing.T, s Setup) {
 
 func trace(t *testing.T, s Setup) {
 	var sent, done []mixclient.Timing
+	var taken []time.Time
 	var mu sync.Mutex
 	ctx := mixclient.WithTrace(s.context(t), &mixclient.Trace{
-		Sent: func(x mixclient.Timing) { mu.Lock(); defer mu.Unlock(); sent = append(sent, x) },
-		Done: func(x mixclient.Timing) { mu.Lock(); defer mu.Unlock(); done = append(done, x) },
+		Taken: func() { mu.Lock(); defer mu.Unlock(); taken = append(taken, time.Now()) },
+		Sent:  func(x mixclient.Timing) { mu.Lock(); defer mu.Unlock(); sent = append(sent, x) },
+		Done:  func(x mixclient.Timing) { mu.Lock(); defer mu.Unlock(); done = append(done, x) },
 	})
 	if _, err := s.Network.Query(ctx, spoolOf(t, s.Network), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(sent) != 1 || len(done) != 1 {
-		t.Fatalf("trace: sent %d times, done %d times, want once each", len(sent), len(done))
+	if len(taken) != 1 || len(sent) != 1 || len(done) != 1 {
+		t.Fatalf("trace: taken %d times, sent %d times, done %d times, want once each", len(taken), len(sent), len(done))
 	}
 	d := done[0]
+	if taken[0].Before(d.Asked) || taken[0].After(d.Sent) {
+		t.Errorf("taken at %v, asked at %v, sent at %v", taken[0], d.Asked, d.Sent)
+	}
 	if d.Asked.After(d.Sent) || d.Sent.After(d.Received) || d.Up < 0 || d.Down < 0 {
 		t.Errorf("timing is out of order: %+v", d)
 	}

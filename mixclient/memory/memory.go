@@ -57,6 +57,7 @@ type query struct {
 	to      mixclient.Service
 	request []byte
 	timing  mixclient.Timing
+	taken   func()
 	sent    func(mixclient.Timing)
 	done    func([]byte, mixclient.Timing, error)
 }
@@ -114,6 +115,7 @@ func (n *Network) querySlot() {
 	}
 	n.mu.Unlock()
 	if q != nil {
+		q.taken()
 		n.fly(q)
 	}
 }
@@ -198,7 +200,7 @@ func (n *Network) Query(ctx context.Context, to mixclient.Service, request []byt
 	result := make(chan outcome, 1)
 	trace := mixclient.ContextTrace(ctx)
 	q := &query{
-		ctx: ctx, to: to, request: request, sent: trace.Sent,
+		ctx: ctx, to: to, request: request, taken: trace.Taken, sent: trace.Sent,
 		timing: mixclient.Timing{Asked: time.Now()},
 		done: func(reply []byte, t mixclient.Timing, err error) {
 			if err == nil {

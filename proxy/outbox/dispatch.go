@@ -53,8 +53,8 @@ func (o *Outbox) Run(ctx context.Context, network mixclient.Network) {
 	}
 }
 
-// perform asks the network and returns once the query has left or failed; what
-// comes of it is dealt with when its reply is there.
+// perform asks the network and returns once the query has its slot or failed;
+// what comes of it is dealt with when its reply is there.
 func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task) {
 	left := make(chan struct{})
 	var once sync.Once
@@ -105,7 +105,7 @@ func serviceOf(ctx context.Context, network mixclient.Network, domain string) (m
 }
 
 // lookUp asks the recipient's provider for the recipient's key bundle. gone is
-// called once the query has left.
+// called once the query has its slot.
 func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part, gone func()) {
 	o.mu.Lock()
 	address := p.Address
@@ -114,8 +114,8 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	a, ok := o.cfg.Account(account)
 	var took mixclient.Timing
 	ctx = mixclient.WithTrace(ctx, &mixclient.Trace{
-		Sent: func(mixclient.Timing) { gone() },
-		Done: func(t mixclient.Timing) { took = t }, // before Lookup returns
+		Taken: gone,
+		Done:  func(t mixclient.Timing) { took = t }, // before Lookup returns
 	})
 	name, domain, err := parseAddress(address)
 	if !ok {
@@ -249,7 +249,7 @@ func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, e
 }
 
 // appendBlock appends one block to the recipient's spool. gone is called once
-// the query has left.
+// the query has its slot.
 func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *task, gone func()) {
 	p := t.part
 	o.mu.Lock()
@@ -265,8 +265,9 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 		o.cfg.Observe.Tell(e)
 	}
 	ctx = mixclient.WithTrace(ctx, &mixclient.Trace{
-		Sent: func(timing mixclient.Timing) { tell(progress.Sent, timing); gone() },
-		Done: func(timing mixclient.Timing) { tell(progress.Acked, timing) },
+		Taken: gone,
+		Sent:  func(timing mixclient.Timing) { tell(progress.Sent, timing) },
+		Done:  func(timing mixclient.Timing) { tell(progress.Acked, timing) },
 	})
 	err := o.appendOnce(ctx, network, r, blockKey)
 	var updateErr error

@@ -37,6 +37,7 @@ func (n *slotByHand) Query(ctx context.Context, _ mixclient.Service, _ []byte) (
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	mixclient.ContextTrace(ctx).Taken()
 	mixclient.ContextTrace(ctx).Sent(mixclient.Timing{})
 	return spool.EncodeReply(spool.StatusOK, spool.Empty{})
 }
