@@ -3,6 +3,7 @@ package inbox
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
@@ -35,8 +36,8 @@ const (
 	killDir   = "MAILPROXY_TEST_KILL_DIR"
 	killUntil = "MAILPROXY_TEST_KILL_UNTIL"
 
-	killMessages = 300
-	killRounds   = 10
+	killMessages = 250
+	killRounds   = 8
 )
 
 // killMessage is message n: of one block mostly, some of several, and a few of
@@ -221,7 +222,9 @@ func (w *killWatch) fill() {
 // live runs a child and returns nil if it ended by itself and in order.
 func (w *killWatch) live(until string) error {
 	w.t.Helper()
-	child := exec.Command(os.Args[0], "-test.run=^TestKill$")
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKill$")
 	child.Env = append(os.Environ(), killDir+"="+w.dir, killUntil+"="+until)
 	var stderr bytes.Buffer
 	child.Stderr = &stderr

@@ -124,7 +124,9 @@ type killPart struct {
 // live runs a child and returns nil if it ended by itself and in order.
 func (w *killWatch) live(from string) error {
 	w.t.Helper()
-	child := exec.Command(os.Args[0], "-test.run=^TestKill$")
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKill$")
 	child.Env = append(os.Environ(), killDir+"="+w.dir, killFrom+"="+from)
 	var stderr bytes.Buffer
 	child.Stderr = &stderr
