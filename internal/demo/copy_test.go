@@ -43,7 +43,7 @@ func TestCopyOfADaemon(t *testing.T) {
 		d := &testWorld{World: &World{Network: w.Network, Accounts: w.Accounts, clients: clients}}
 		var err error
 		d.Daemon, err = proxy.Open(proxy.Options{
-			Dir: dir, Listen: loopback(), Times: quickTimes, Observe: d.observe,
+			Dir: dir, Listen: loopback(), Times: patientTimes, Observe: d.observe,
 			Network: func(account string) mixclient.Network { return clients[account] },
 		})
 		if err != nil {

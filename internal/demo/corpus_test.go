@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"mailproxy/mixnet/directory"
-	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/progress"
 )
 
@@ -89,7 +88,6 @@ func TestCorpus(t *testing.T) {
 	}
 	w := newWorld(t, func(c *Config) {
 		c.Parameters = directory.DefaultParameters().Scaled(2 * speed)
-		c.Times = outbox.DefaultTimes().Scaled(2 * speed)
 		c.Receipts = false // twice the mail otherwise
 	})
 	alice := w.account(t, Alice)

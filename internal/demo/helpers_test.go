@@ -25,12 +25,14 @@ import (
 	"mailproxy/proxy/progress"
 )
 
-// speed is how much faster than a real network the tests' networks run. A mail
-// then takes about a quarter of a second.
-const speed = 20
-
 // patience is longer than anything takes on a machine that does much else.
-const patience = 60 * time.Second
+const patience = slow * 60 * time.Second
+
+// patientTimes let an outbox try for ever, and soon again.
+var patientTimes = outbox.Times{
+	Expire: time.Hour, Confirm: time.Hour, TellDelay: time.Hour,
+	RetryFirst: 100 * time.Millisecond, RetryMost: time.Second, Receipt: 200 * time.Millisecond,
+}
 
 // A testWorld is a world that remembers all that is told of its messages.
 type testWorld struct {
@@ -40,16 +42,16 @@ type testWorld struct {
 	events []progress.Event
 }
 
-// newWorld starts a world with registered accounts; change may alter how it is.
+// newWorld starts a world with registered accounts, whose network is faster than a
+// real one by speed: a mail takes about a quarter of a second. change may alter how
+// it is.
 func newWorld(t *testing.T, change func(*Config)) *testWorld {
 	t.Helper()
 	w := &testWorld{}
 	cfg := Config{
 		Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(speed),
-		Times:    outbox.DefaultTimes().Scaled(speed), // receipts after half a minute
-		Listen:   loopback(),
-		Receipts: true,
-		Observe:  w.observe,
+		Times: patientTimes, Listen: loopback(),
+		Receipts: true, Observe: w.observe,
 	}
 	if change != nil {
 		change(&cfg)
@@ -188,6 +190,24 @@ func (w *testWorld) fetch(t *testing.T, address, folder string) [][]byte {
 		out = append(out, m.FindBodySection(whole))
 	}
 	return out
+}
+
+// inInbox returns how many messages an account's INBOX has.
+func (w *testWorld) inInbox(t *testing.T, address string) int {
+	t.Helper()
+	a, err := w.Daemon.Mailbox(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := a.Folder("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 // retr returns all messages of an account's INBOX, over POP3.

@@ -26,9 +26,10 @@ import (
 )
 
 // quickTimes let an outbox give up within seconds.
-var quickTimes = outbox.Times{
-	Expire: 5 * time.Second, Confirm: time.Hour, TellDelay: 2 * time.Second,
-	RetryFirst: 100 * time.Millisecond, RetryMost: time.Second, Receipt: 200 * time.Millisecond,
+func quickTimes() outbox.Times {
+	t := patientTimes
+	t.TellDelay, t.Expire = slow*2*time.Second, slow*5*time.Second
+	return t
 }
 
 // A told is what a report says.
@@ -90,12 +91,12 @@ func readReport(t *testing.T, m []byte) (r told) {
 	return r
 }
 
-// reports waits until the INBOX of address has n reports, looks whether there come
-// more, and returns them.
+// reports waits until the INBOX of address has n messages, looks whether there come
+// more, and returns them, all of which must be reports.
 func (w *testWorld) reports(t *testing.T, address string, n int) []told {
 	t.Helper()
-	eventually(t, "reports in the INBOX", func() bool { return len(w.fetch(t, address, "INBOX")) >= n })
-	time.Sleep(500 * time.Millisecond)
+	eventually(t, "reports in the INBOX", func() bool { return w.inInbox(t, address) >= n })
+	time.Sleep(slow * 500 * time.Millisecond)
 	var out []told
 	for _, m := range w.fetch(t, address, "INBOX") {
 		out = append(out, readReport(t, m))
@@ -162,6 +163,16 @@ func (w *testWorld) submit(t *testing.T, from string, to []string, notify []gosm
 	}
 }
 
+// acquaint lets alice know bob's keys: she writes to him once, and gets no report
+// even if the machine is slow.
+func (w *testWorld) acquaint(t *testing.T) {
+	t.Helper()
+	never := []gosmtp.DSNNotify{gosmtp.DSNNotifyNever}
+	w.submit(t, Alice, []string{Bob}, never, mailOf(Alice, Bob, "first", "so that your keys are known"))
+	eventually(t, "delivery", func() bool { return w.delivered(Bob) == 1 })
+	eventually(t, "its receipt", func() bool { return w.count(progress.Confirmed, Alice, Bob) == 1 })
+}
+
 func TestReportUnknownUser(t *testing.T) {
 	t.Parallel()
 	const nobody = "nobody@south.test"
@@ -205,13 +216,11 @@ func TestReportUnanswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(c *Config) { c.Times = quickTimes })
-			w.send(t, Alice, Bob, "first", "so that your keys are known")
-			eventually(t, "delivery", func() bool { return w.delivered(Bob) == 1 })
-			eventually(t, "its receipt", func() bool { return w.count(progress.Confirmed, Alice, Bob) == 1 })
+			w := newWorld(t, func(c *Config) { c.Times = quickTimes() })
+			w.acquaint(t)
 			c.stop(t, w)
 			w.send(t, Alice, c.first, "to "+c.first, "can you read this?")
-			time.Sleep(200 * time.Millisecond)
+			time.Sleep(slow * 200 * time.Millisecond)
 			w.send(t, Alice, c.second, "to "+c.second, "can you read this?")
 			got := w.reports(t, Alice, 4)
 			for _, to := range []string{Bob, stranger} {
@@ -225,7 +234,7 @@ func TestReportUnanswered(t *testing.T) {
 			}
 			w.send(t, Alice, Bob, "later", "back again")
 			eventually(t, "delivery", func() bool { return w.delivered(Bob) >= 2 })
-			time.Sleep(500 * time.Millisecond)
+			time.Sleep(slow * 500 * time.Millisecond)
 			if got := subjects(w.fetch(t, Bob, "INBOX")); !slices.Equal(got, []string{"first", "later"}) {
 				t.Errorf("bob has %q", got)
 			}
@@ -236,10 +245,11 @@ func TestReportUnanswered(t *testing.T) {
 func TestReportSpoolFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
-		c.Times, c.Limits = quickTimes, server.Limits{MaxBlocks: 2}
+		c.Times, c.Limits = quickTimes(), server.Limits{MaxBlocks: 2}
+		c.Times.TellDelay *= 2 // until when a refusal has certainly come
+		c.Times.Expire *= 2
 	})
-	w.send(t, Alice, Bob, "first", "so that your keys are known")
-	eventually(t, "delivery", func() bool { return w.delivered(Bob) == 1 })
+	w.acquaint(t)
 	if err := w.Client(Bob).Close(); err != nil { // bob reads no more
 		t.Fatal(err)
 	}
@@ -252,7 +262,6 @@ func TestReportNotConfirmed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
 		c.Receipts = false
-		c.Times = quickTimes
 		c.Times.Confirm = time.Second
 	})
 	w.send(t, Alice, Bob, "did you get this", "?")
@@ -262,7 +271,7 @@ func TestReportNotConfirmed(t *testing.T) {
 
 func TestReportDelivered(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *Config) { c.Times = quickTimes })
+	w := newWorld(t, nil)
 	success := []gosmtp.DSNNotify{gosmtp.DSNNotifySuccess, gosmtp.DSNNotifyFailure}
 	w.submit(t, Alice, []string{Bob}, success, mailOf(Alice, Bob, "tell me", "when you have it"))
 	w.send(t, Alice, Bob, "tell me nothing", "for I trust you have it")
@@ -280,10 +289,8 @@ func TestReportDelivered(t *testing.T) {
 // it waits.
 func TestReportUnknownProvider(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *Config) { c.Times = quickTimes })
-	w.send(t, Alice, Bob, "known", "so that your keys are known")
-	eventually(t, "delivery", func() bool { return w.delivered(Bob) == 1 })
-	eventually(t, "its receipt", func() bool { return w.count(progress.Confirmed, Alice, Bob) == 1 })
+	w := newWorld(t, nil)
+	w.acquaint(t)
 	for _, m := range w.Network.View.Layer(1) {
 		if err := w.Network.Stop(m.Name); err != nil {
 			t.Fatal(err)
@@ -308,7 +315,7 @@ func TestReportUnknownProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Daemon, err = proxy.Open(proxy.Options{
-		Dir: filepath.Join(w.cfg.Dir, "user"), Listen: loopback(), Times: quickTimes,
+		Dir: filepath.Join(w.cfg.Dir, "user"), Listen: loopback(), Times: patientTimes,
 		Network: func(string) mixclient.Network { return client },
 	})
 	if err != nil {

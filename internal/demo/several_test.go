@@ -55,7 +55,7 @@ func newHousehold(t *testing.T) (*testWorld, *builtin.Client) {
 	w.clients["all"] = client
 	w.Daemon, err = proxy.Open(proxy.Options{
 		Dir: filepath.Join(dir, "user"), Listen: loopback(), Receipts: true,
-		Times: quickTimes, Observe: w.observe,
+		Times: patientTimes, Observe: w.observe,
 		Network: func(string) mixclient.Network { return client },
 	})
 	if err != nil {

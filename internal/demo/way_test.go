@@ -316,7 +316,7 @@ func TestLayerStopped(t *testing.T) {
 		// A packet that was past the layer when it stopped may still bring the end
 		// of what was sent before; all of that has arrived. A mail takes a quarter
 		// of a second.
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(slow * 1500 * time.Millisecond)
 		if n := w.delivered(Bob) - before; n != 0 {
 			t.Errorf("%d mails arrived without layer %d", n, l)
 		}
@@ -330,7 +330,7 @@ func TestLayerStopped(t *testing.T) {
 	// Each lost packet has been repeated by now, or soon will be: nothing more may
 	// come of it.
 	eventually(t, "the end of all sending", func() bool { return w.Daemon.Status().Waiting == 0 })
-	time.Sleep(time.Second)
+	time.Sleep(slow * time.Second)
 	got := subjects(w.fetch(t, Bob, "INBOX"))
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
