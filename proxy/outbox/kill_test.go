@@ -18,15 +18,9 @@ import (
 	"time"
 
 	"mailproxy/internal/store"
-	"mailproxy/mixclient"
-	"mailproxy/mixclient/memory"
 	"mailproxy/proxy/keys"
-	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/seal"
-	"mailproxy/spool"
 	"mailproxy/spool/badgerstore"
-	"mailproxy/spool/client"
-	"mailproxy/spool/server"
 )
 
 const (
@@ -335,102 +329,5 @@ func (w *killWatch) checkSpools() {
 				t.Errorf("message %d for %v: with %s is %v", n, killRecipients(n), address, arrived[n])
 			}
 		}
-	}
-}
-
-// killChild runs an outbox before a lossy network in memory and a real spool,
-// all in one process, until it is killed, or has nothing left to do.
-func killChild(dir string) error {
-	ctx := context.Background()
-	st, err := store.Open(store.Options{Dir: filepath.Join(dir, "outbox")})
-	if err != nil {
-		return err
-	}
-	blocks, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(dir, "spool")})
-	if err != nil {
-		return err
-	}
-	answerer, err := server.New(server.Options{Store: blocks, Provider: "north.test"})
-	if err != nil {
-		return err
-	}
-	network := memory.New(memory.Config{
-		Services: map[mixclient.Service]memory.Handler{spoolService: answerer},
-		Limits:   mixclient.Limits{Request: 8192 + 320, Reply: 8192 + 320},
-		Slot:     time.Millisecond, Latency: 3 * time.Millisecond, Pad: true,
-	})
-	network.SetLoss(0.1)
-	mail, err := mailbox.Open(st, mailbox.Options{})
-	if err != nil {
-		return err
-	}
-	var alice *writer
-	for _, address := range []string{writerAddress, readerAddress, thirdAddress} {
-		if _, err := mail.CreateAccount(address); err != nil && !errors.Is(err, mailbox.ErrExists) {
-			return err
-		}
-		if err := keys.CreateIn(st, address, time.Now()); err != nil && !errors.Is(err, keys.ErrExists) {
-			return err
-		}
-		account, err := keys.Load(st, address, time.Now)
-		if err != nil {
-			return err
-		}
-		if address == writerAddress {
-			alice = &writer{keys: account, network: network, known: map[string]*spool.Bundle{}}
-			continue
-		}
-		_, bundle := account.Bundle()
-		signing := client.Signing{Instance: spool.Instance(account.Instance()), Nonce: account.Nonce}
-		err = mixclient.ErrLost
-		for errors.Is(err, mixclient.ErrLost) {
-			err = client.New(network, spoolService, signing).Register(ctx, account.IdentityKey(), account.ReadKey(), bundle)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	o, err := Open(Config{
-		Store: st, Mailbox: mail, Times: DefaultTimes().Scaled(1000),
-		Account: func(string) (Account, bool) { return alice, true },
-	})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ran := make(chan struct{})
-	go func() { defer close(ran); o.Run(ctx, network) }()
-	fmt.Println("ready")
-	if os.Getenv(killFrom) != "" {
-		return submitForever(ctx, o)
-	}
-	for waiting := 1; waiting > 0; time.Sleep(time.Millisecond) {
-		waiting, _ = o.Count()
-	}
-	cancel()
-	<-ran
-	o.Close()
-	return errors.Join(network.Close(), answerer.Close(), blocks.Close(), st.Close())
-}
-
-// submitForever submits messages and tells of each that was accepted.
-func submitForever(ctx context.Context, o *Outbox) error {
-	n, err := strconv.Atoi(os.Getenv(killFrom))
-	if err != nil {
-		return err
-	}
-	for ; ; n++ {
-		for waiting, _ := o.Count(); waiting > 10; waiting, _ = o.Count() {
-			time.Sleep(time.Millisecond)
-		}
-		s := &Submission{Account: writerAddress, From: writerAddress}
-		for _, address := range killRecipients(n) {
-			s.Recipients = append(s.Recipients, Recipient{Address: address})
-		}
-		if err := o.Submit(ctx, s, bytes.NewReader(killMessage(n))); err != nil {
-			return err
-		}
-		fmt.Printf("accepted %d\n", n)
 	}
 }

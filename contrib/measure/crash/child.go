@@ -92,7 +92,7 @@ func (c childConfig) run() (err error) {
 		return fmt.Errorf("open log of events: %w", err)
 	}
 	w, err := demo.Start(demo.Config{
-		Dir: filepath.Join(c.Dir, "state"), Parameters: directory.DefaultParameters().Scaled(c.Scale),
+		Dir: filepath.Join(c.Dir, stateDir), Parameters: directory.DefaultParameters().Scaled(c.Scale),
 		Times: times(c.Scale), Receipts: true,
 		Listen:  proxy.ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0"},
 		Observe: func(e progress.Event) { c.note(events, e) },

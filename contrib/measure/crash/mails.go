@@ -15,8 +15,10 @@ import (
 // stampFormat writes times in this program's logs.
 const stampFormat = "15:04:05.000"
 
-// eventsFile is the child's log of events, logFile what it says on stderr.
+// What is in the directory: the child's log of events, what it says on stderr,
+// and the state that survives it.
 const (
+	stateDir   = "state"
 	eventsFile = "events.log"
 	logFile    = "child.log"
 )

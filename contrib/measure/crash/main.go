@@ -54,6 +54,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 )
 
@@ -69,7 +70,7 @@ func main() {
 	flag.Float64Var(&o.scale, "scale", 40, "divide all times by this")
 	flag.Uint64Var(&o.seed, "seed", 0, "seed of kills and mail; 0 draws one")
 	flag.DurationVar(&o.life, "life", 3*time.Second, "the child is killed between start and this long after it")
-	flag.StringVar(&o.dir, "dir", "", "keep state here; without it a temporary directory is used, and removed if all is well")
+	flag.StringVar(&o.dir, "dir", "", "keep state here, where there is none yet; without it a temporary directory is used, and removed if all is well")
 	flag.BoolVar(&o.verbose, "v", false, "print each life of the child")
 	flag.Parse()
 	o.drain, o.pending, o.out = 5*time.Minute, mostPending, os.Stdout
@@ -95,6 +96,8 @@ func (o options) run(ctx context.Context) (ok bool, err error) {
 		if o.dir, err = os.MkdirTemp("", "mailproxy-crash-"); err != nil {
 			return false, fmt.Errorf("make temporary directory: %w", err)
 		}
+	} else if _, err := os.Stat(filepath.Join(o.dir, stateDir)); err == nil {
+		return false, fmt.Errorf("%s has state of an earlier run, of whose mail nothing is known", o.dir)
 	}
 	fmt.Fprintf(o.out, "seed %d, state and logs in %s\n", o.seed, o.dir)
 	result, err := torture(ctx, o)
