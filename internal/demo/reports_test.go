@@ -232,6 +232,7 @@ func TestReportUnanswered(t *testing.T) {
 			if err := w.Network.Restart(w.Client(Alice).Gateway()); err != nil {
 				t.Fatal(err)
 			}
+			eventually(t, "online", func() bool { return w.Client(Alice).Status().Connected })
 			w.send(t, Alice, Bob, "later", "back again")
 			eventually(t, "delivery", func() bool { return w.delivered(Bob) >= 2 })
 			time.Sleep(slow * 500 * time.Millisecond)
