@@ -136,7 +136,7 @@ func sender(w *writer, p Policy) (Mailbox, error) {
 // that can be read.
 func date(w *writer, p Policy) time.Time {
 	t, err := mail.ParseDate(w.first("date"))
-	if err != nil || t.UTC().Year() < 1970 || t.UTC().Year() > 9999 {
+	if err != nil || t.UTC().Year() < 1900 || t.UTC().Year() > 9999 { // RFC 5322 section 3.3
 		t = time.Now()
 		if p.Now != nil {
 			t = p.Now()

@@ -309,6 +309,20 @@ func fieldOf(t *testing.T, msg []byte, name string) string {
 	return strings.Join(found, "")
 }
 
+// TestOldDate takes the date of RFC 5322's own examples (appendix A.1.3), and one
+// that no mail can have.
+func TestOldDate(t *testing.T) {
+	for in, want := range map[string]string{
+		"Thu, 13 Feb 1969 23:32:54 -0330": "Fri, 14 Feb 1969 03:02:00 +0000",
+		"Thu, 13 Feb 1669 23:32:54 -0330": "Sun, 22 Nov 2026 13:15:00 +0000", // now
+	} {
+		r := outgoing(t, lines("From: alice@north.test", "Date: "+in, "", "x"), policy())
+		if !bytes.Contains(r.Message, []byte("\r\nDate: "+want+"\r\n")) {
+			t.Errorf("%s became\n%s", in, r.Message)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	tests := []struct {
 		name, in string
