@@ -135,25 +135,59 @@ func TestCorpus(t *testing.T) {
 		if i < len(overPOP3) && !bytes.Equal(got, overPOP3[i]) {
 			t.Errorf("message %d differs between IMAP and POP3:\n%q\n%q", i+1, got, overPOP3[i])
 		}
-		match, why := -1, []string{"no message sent has its body"}
-		for k, sent := range open {
-			_, body := headerAndBody(got)
-			if _, want := headerAndBody(sent); !bytes.Equal(body, want) {
+	}
+	for _, problem := range unmatched(overIMAP, open) {
+		t.Error(problem)
+	}
+}
+
+// unmatched gives each message that arrived one that was sent and could have become
+// it, and says for which that cannot be done.
+func unmatched(arrived [][]byte, sent map[int][]byte) (problems []string) {
+	could := make([][]int, len(arrived)) // what each can have been
+	reason := make([][]string, len(arrived))
+	for i, got := range arrived {
+		_, body := headerAndBody(got)
+		reason[i] = []string{"no message sent has its body"}
+		for k, m := range sent {
+			if _, want := headerAndBody(m); !bytes.Equal(body, want) {
 				continue
 			}
-			if why = harmed(sent, got); len(why) == 0 {
-				match = k
-				break
+			why := harmed(m, got)
+			if len(why) == 0 {
+				could[i] = append(could[i], k)
+			} else {
+				reason[i] = why
 			}
 		}
-		if match < 0 {
-			t.Errorf("message %d: %q\n%.3000q", i+1, why, got)
+	}
+	// Several have the same body; augmenting paths find the most pairs.
+	taken := map[int]int{} // which arrived, by what was sent
+	var give func(i int, tried map[int]bool) bool
+	give = func(i int, tried map[int]bool) bool {
+		for _, k := range could[i] {
+			if tried[k] {
+				continue
+			}
+			tried[k] = true
+			if other, ok := taken[k]; !ok || give(other, tried) {
+				taken[k] = i
+				return true
+			}
 		}
-		delete(open, match)
+		return false
 	}
-	for k := range open {
-		t.Errorf("%s is not among those that arrived:\n%.3000q", names[k], open[k])
+	for i, got := range arrived {
+		if !give(i, map[int]bool{}) {
+			problems = append(problems, fmt.Sprintf("message %d arrived: %q\n%.2000q", i+1, reason[i], got))
+		}
 	}
+	for k, m := range sent {
+		if _, ok := taken[k]; !ok {
+			problems = append(problems, fmt.Sprintf("message %d was sent and is not among those that arrived:\n%.2000q", k, m))
+		}
+	}
+	return problems
 }
 
 // arriving returns a message as SMTP carries it: with CRLF, also at the end.

@@ -69,9 +69,13 @@ func (j *Journey) Breakdown() (Breakdown, bool) {
 		b.Carrying += l.Received.Sub(l.Sent) - l.Up - l.Down
 		from = l.Received
 	}
-	if j.Before.After(from) && j.Before.Before(sent.Asked) {
-		b.Slots += j.Before.Sub(from) // its turn had not come
-		from = j.Before
+	if j.Before.After(from) {
+		turn := j.Before
+		if sent.Asked.Before(turn) { // it is put while the slot of the one before is given, not yet there
+			turn = sent.Asked
+		}
+		b.Slots += turn.Sub(from)
+		from = turn
 	}
 	b.Sealing += sent.Asked.Sub(from)
 	b.Slots += sent.Sent.Sub(sent.Asked)

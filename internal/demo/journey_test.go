@@ -59,6 +59,17 @@ func TestBreakdown(t *testing.T) {
 			Sealing: ms(10), Carrying: ms(15), Storing: ms(5),
 		},
 	}, {
+		name: "its turn comes while the slot before is given",
+		j: Journey{
+			Submitted: at(0), Delivered: at(63020), Count: 1, Before: at(60005),
+			Sent: map[uint32]mixclient.Timing{0: timing(60000, 61010, 0, 1000, 9999)}, // at the spool at 62010
+			Read: map[uint32]mixclient.Timing{0: timing(0, 61000, 63015, 1005, 1000)},
+		},
+		want: Breakdown{
+			Total: ms(63020), Slots: ms(60000 + 1010), Delays: ms(2000), Overhead: ms(10),
+			Carrying: ms(5), Storing: ms(5),
+		},
+	}, {
 		name: "keys are looked up first",
 		j: Journey{
 			Submitted: at(0), Delivered: at(6735), Count: 1, LookUp: &lookUp,
