@@ -148,8 +148,11 @@ type Status struct {
 	Connected bool      // the first hop is reached
 	Since     time.Time // of the present state
 	Reason    string    // why not connected, a sentence for the user
-	Waiting   int       // queries that wait for a slot
-	InFlight  int       // packets of all kinds whose reply is still out
+	// ClockOffset is how far the network's clock is ahead of ours, as far as is
+	// known; seconds of it are forgiven.
+	ClockOffset time.Duration
+	Waiting     int // queries that wait for a slot
+	InFlight    int // packets of all kinds whose reply is still out
 
 	Queries, Reads, Loops uint64 // packets sent of each kind
 	Lost                  uint64 // packets of all kinds whose reply never came

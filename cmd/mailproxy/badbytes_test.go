@@ -124,7 +124,7 @@ func strangersEnd(t *testing.T, p *badPlace) *wire.End {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end, err := wire.NewEnd(key, p.Network.View.Document.Parameters.Packet(), nil)
+	end, err := wire.NewEnd(key, p.Network.Document.Parameters.Packet(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func nodeStranger(t *testing.T, p *badPlace) string {
 // gatewayGarbage sends a gateway what it cannot use, on a good link.
 func gatewayGarbage(t *testing.T, p *badPlace) string {
 	said := ""
-	g := p.Network.View.Gateways()[0]
+	g := p.Network.Document.WithRole(directory.RoleGateway)[0]
 	n := p.Network.Nodes()[g.Name]
 	end := strangersEnd(t, p)
 	conn, err := end.Dial(t.Context(), g.Address, g.Identity)

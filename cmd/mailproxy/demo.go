@@ -67,9 +67,9 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	fmt.Printf("\n%6.1f s  listening: SMTP %s, IMAP %s, POP3 %s\n", show.since(),
 		w.Daemon.Address("smtp"), w.Daemon.Address("imap"), w.Daemon.Address("pop3"))
 	fmt.Printf("          network: 2 gateways, 3 layers of 2 mixes, providers %s; delays of %v on average at each mix\n",
-		strings.Join(demo.Providers, " and "), time.Duration(w.Network.View.Document.Parameters.MixDelay))
+		strings.Join(demo.Providers, " and "), time.Duration(w.Network.Document.Parameters.MixDelay))
 	fmt.Printf("          each of the two sends %.1f packets a second, mail or no mail: %s\n",
-		w.Network.View.Document.Parameters.Rate(), costs(w.Client(demo.Alice).Status()))
+		w.Network.Document.Parameters.Rate(), costs(w.Client(demo.Alice).Status()))
 	if err := d.writeConfig(dir, w); err != nil {
 		return err
 	}

@@ -28,16 +28,16 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	view, err := loadNetwork(cfg)
+	doc, err := loadNetwork(cfg)
 	if err != nil {
 		return err
 	}
 	log := c.logger()
-	gateway, err := keptGateway(cfg, view)
+	gateway, err := keptGateway(cfg, doc)
 	if err != nil {
 		return err
 	}
-	network, err := builtin.New(builtin.Config{View: view, Gateway: gateway, Logger: log})
+	network, err := builtin.New(builtin.Config{Document: doc, Gateway: gateway, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -54,10 +54,10 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	fmt.Printf("  SMTP %s, IMAP %s, POP3 %s\n", d.Address("smtp"), d.Address("imap"), d.Address("pop3"))
 	fmt.Printf("  certificate of these: %s\n", d.CAFile())
 	fmt.Printf("  network %q through %s; cover traffic takes %s, mail or no mail\n\n",
-		view.Document.Network, network.Gateway(), costs(network.Status()))
+		doc.Network, network.Gateway(), costs(network.Status()))
 	if len(d.Status().Accounts) == 0 {
 		fmt.Printf("There is no account yet. Add one from another terminal:\n\n  mailproxy account add NAME@PROVIDER --config %s\n\nProviders of this network: %s\n\n",
-			r.Config, strings.Join(providers(view), ", "))
+			r.Config, strings.Join(providers(doc), ", "))
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -78,9 +78,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	return errors.Join(control, network.Close())
 }
 
-func providers(view *directory.View) []string {
+func providers(d *directory.Document) []string {
 	var names []string
-	for _, n := range view.Services(mixclient.KindSpool) {
+	for _, n := range d.Offering(mixclient.KindSpool) {
 		names = append(names, n.Provider)
 	}
 	return names
@@ -92,7 +92,7 @@ func costs(s mixclient.Status) string {
 }
 
 // loadNetwork reads and checks the network document that cfg names.
-func loadNetwork(cfg proxy.Config) (*directory.View, error) {
+func loadNetwork(cfg proxy.Config) (*directory.Document, error) {
 	msg, err := os.ReadFile(cfg.Network.Document)
 	if err != nil {
 		return nil, fmt.Errorf("read network document: %w", err)
@@ -101,23 +101,23 @@ func loadNetwork(cfg proxy.Config) (*directory.View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network document %s: %w; ask your provider for the current one", cfg.Network.Document, err)
 	}
-	return directory.NewView(doc)
+	return doc, nil
 }
 
 // keptGateway returns the gateway that the configuration names, or the one that
 // was chosen at an earlier start and is still there, or chooses one and keeps it:
 // a client that changes its gateway often shows itself to more of them.
-func keptGateway(cfg proxy.Config, view *directory.View) (string, error) {
+func keptGateway(cfg proxy.Config, d *directory.Document) (string, error) {
 	if cfg.Network.Gateway != "" {
 		return cfg.Network.Gateway, nil
 	}
 	file := filepath.Join(cfg.Dir, "gateway")
 	if b, err := os.ReadFile(file); err == nil {
-		if _, err := view.Named(string(b), directory.RoleGateway); err == nil {
+		if _, err := d.Named(string(b), directory.RoleGateway); err == nil {
 			return string(b), nil
 		}
 	}
-	name := builtin.ChooseGateway(view)
+	name := builtin.ChooseGateway(d)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return "", fmt.Errorf("make data directory: %w", err)
 	}

@@ -34,7 +34,7 @@ func TestCopyOfADaemon(t *testing.T) {
 	for _, dir := range []string{here, there} {
 		clients := map[string]*builtin.Client{}
 		for _, address := range []string{Alice, Bob} {
-			c, err := builtin.New(builtin.Config{View: w.Network.View})
+			c, err := builtin.New(builtin.Config{Document: w.Network.Document})
 			if err != nil {
 				t.Fatal(err)
 			}

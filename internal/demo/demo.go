@@ -121,9 +121,9 @@ func (w *World) start() error {
 		return err
 	}
 	var err error
-	gateways := w.Network.View.Gateways()
+	gateways := w.Network.Document.WithRole(directory.RoleGateway)
 	for i, address := range []string{Alice, Bob} {
-		cfg := builtin.Config{View: w.Network.View, Gateway: gateways[i%len(gateways)].Name, Logger: w.cfg.Logger, Tap: w.cfg.Tap}
+		cfg := builtin.Config{Document: w.Network.Document, Gateway: gateways[i%len(gateways)].Name, Logger: w.cfg.Logger, Tap: w.cfg.Tap}
 		if w.cfg.Slots != nil {
 			cfg.Slots = func(s builtin.Slot) { w.cfg.Slots(address, s) }
 		}

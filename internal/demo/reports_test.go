@@ -193,7 +193,7 @@ func TestReportUnanswered(t *testing.T) {
 	t.Parallel()
 	const stranger = "stranger@south.test"
 	layer := func(t *testing.T, w *testWorld) {
-		for _, m := range w.Network.View.Layer(2) {
+		for _, m := range w.Network.Document.Layer(2) {
 			if err := w.Network.Stop(m.Name); err != nil {
 				t.Fatal(err)
 			}
@@ -292,7 +292,7 @@ func TestReportUnknownProvider(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.acquaint(t)
-	for _, m := range w.Network.View.Layer(1) {
+	for _, m := range w.Network.Document.Layer(1) {
 		if err := w.Network.Stop(m.Name); err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestReportUnknownProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := builtin.New(builtin.Config{View: network.View})
+	client, err := builtin.New(builtin.Config{Document: network.Document})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func newHousehold(t *testing.T) (*testWorld, *builtin.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := builtin.New(builtin.Config{View: w.Network.View})
+	client, err := builtin.New(builtin.Config{Document: w.Network.Document})
 	if err != nil {
 		t.Fatal(err)
 	}

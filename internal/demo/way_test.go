@@ -90,15 +90,21 @@ func (l *wireLog) tap(from, to directory.Key, frame []byte) {
 
 // links returns the names of both ends of every link that was used. A client has
 // the name of its gateway with "client of" before it.
-func (l *wireLog) links(view *directory.View) []string {
+func (l *wireLog) links(d *directory.Document) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	name := func(k, other directory.Key) string {
-		if n := view.Node((&directory.Node{Identity: k}).ID()); n != nil {
-			return n.Name
+		for _, n := range d.Nodes {
+			if n.Identity == k {
+				return n.Name
+			}
 		}
-		n := view.Node((&directory.Node{Identity: other}).ID())
-		return "client of " + n.Name
+		for _, n := range d.Nodes {
+			if n.Identity == other {
+				return "client of " + n.Name
+			}
+		}
+		return "a stranger"
 	}
 	var out []string
 	for k := range l.frames {
@@ -110,20 +116,20 @@ func (l *wireLog) links(view *directory.View) []string {
 
 // allLinks are those that a network has: each client with its gateway both ways,
 // and from each node to those of the next layer.
-func allLinks(view *directory.View) []string {
+func allLinks(d *directory.Document) []string {
 	var out []string
 	var ends []string
-	for _, g := range view.Gateways() {
+	for _, g := range d.WithRole(directory.RoleGateway) {
 		out = append(out, "client of "+g.Name+" > "+g.Name, g.Name+" > client of "+g.Name)
 		ends = append(ends, g.Name)
 	}
-	for _, s := range view.Services("spool") {
+	for _, s := range d.Offering("spool") {
 		ends = append(ends, s.Name)
 	}
 	layers := [][]string{ends}
 	for l := 1; l <= directory.Layers; l++ {
 		var names []string
-		for _, m := range view.Layer(l) {
+		for _, m := range d.Layer(l) {
 			names = append(names, m.Name)
 		}
 		layers = append(layers, names)
@@ -188,7 +194,7 @@ func TestNothingIsSeen(t *testing.T) {
 		t.Errorf("%d messages are in bob's spool, in %d blocks; want 1 in several", sent, stored)
 	}
 	eventually(t, "frames on every link", func() bool {
-		return slices.Equal(log.links(w.Network.View), allLinks(w.Network.View))
+		return slices.Equal(log.links(w.Network.Document), allLinks(w.Network.Document))
 	})
 	log.mu.Lock()
 	defer log.mu.Unlock()
@@ -301,7 +307,7 @@ func TestLayerStopped(t *testing.T) {
 	eventually(t, "delivery through the whole network", func() bool { return w.delivered(Bob) == 1 })
 	want := []string{"before"}
 	for l := 1; l <= directory.Layers; l++ {
-		mixes := w.Network.View.Layer(l)
+		mixes := w.Network.Document.Layer(l)
 		for _, m := range mixes {
 			if err := w.Network.Stop(m.Name); err != nil {
 				t.Fatal(err)

@@ -40,7 +40,7 @@ func startNetwork(t *testing.T) *local.Network {
 
 func startClient(t *testing.T, net *local.Network) *Client {
 	t.Helper()
-	c, err := New(Config{View: net.View})
+	c, err := New(Config{Document: net.Document})
 	if err != nil {
 		t.Fatal(err)
 	}

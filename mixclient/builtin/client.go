@@ -33,13 +33,14 @@ const (
 	replySlackFixed = 2 * time.Second
 )
 
-// Config says how to take part. View is needed.
+// Config says how to take part. Document is needed.
 type Config struct {
-	View *directory.View
+	Document *directory.Document
 	// Gateway is the name of the gateway to use; a client should keep its gateway.
 	// Empty picks one with ChooseGateway.
 	Gateway string
-	Logger  *slog.Logger // nil discards
+	Logger  *slog.Logger     // nil discards
+	Now     func() time.Time // of epochs; nil means time.Now
 	// Tap and Slots are for tests and measuring programs only. Slots is told of each
 	// slot as its packet leaves; it is called from several goroutines and must return
 	// at once.
@@ -66,7 +67,9 @@ type Slot struct {
 
 // A Client implements mixclient.Network.
 type Client struct {
-	view    *directory.View
+	doc     *directory.Document
+	views   *directory.Views
+	now     func() time.Time
 	gateway *directory.Node
 	end     *wire.End
 	log     *slog.Logger
@@ -79,8 +82,10 @@ type Client struct {
 
 	mu      sync.Mutex // guards all below
 	closed  bool
-	link    *wire.Queue // into the connection; nil while there is none
-	waiting []*query    // in the order they came
+	link    *wire.Queue   // into the connection; nil while there is none
+	broken  string        // why there is none
+	offset  time.Duration // of the gateway's clock to ours
+	waiting []*query      // in the order they came
 	pending map[sphinx.SURBID]*flight
 	reads   func() (mixclient.Read, bool)
 	status  mixclient.Status
@@ -106,8 +111,8 @@ type outcome struct {
 
 // ChooseGateway picks one of the network's gateways at random and returns its
 // name.
-func ChooseGateway(view *directory.View) string {
-	gateways := view.Gateways()
+func ChooseGateway(d *directory.Document) string {
+	gateways := d.WithRole(directory.RoleGateway)
 	return gateways[rand.N(len(gateways))].Name
 }
 
@@ -116,10 +121,13 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Gateway == "" {
-		cfg.Gateway = ChooseGateway(cfg.View)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	gateway, err := cfg.View.Named(cfg.Gateway, directory.RoleGateway)
+	if cfg.Gateway == "" {
+		cfg.Gateway = ChooseGateway(cfg.Document)
+	}
+	gateway, err := cfg.Document.Named(cfg.Gateway, directory.RoleGateway)
 	if err != nil {
 		return nil, fmt.Errorf("start network client: %w", err)
 	}
@@ -128,14 +136,14 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make link key: %w", err)
 	}
-	p := cfg.View.Document.Parameters
+	p := cfg.Document.Parameters
 	end, err := wire.NewEnd(linkKey, p.Packet(), cfg.Tap)
 	if err != nil {
 		return nil, fmt.Errorf("start network client: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{
-		view: cfg.View, gateway: gateway, end: end, log: cfg.Logger,
+		doc: cfg.Document, views: directory.NewViews(cfg.Document), now: cfg.Now, gateway: gateway, end: end, log: cfg.Logger,
 		self: node.ClientRecipient(end.Key()), seed: newLockedRand(),
 		slots: cfg.Slots, cancel: cancel,
 		pending: map[sphinx.SURBID]*flight{},
@@ -148,6 +156,7 @@ func New(cfg Config) (*Client, error) {
 		},
 	}
 	c.wg.Go(func() { c.connect(ctx) })
+	c.wg.Go(func() { c.watch(ctx) })
 	c.wg.Go(func() { c.process(ctx, QueryProcess, p.QueryRate, c.querySlot) })
 	c.wg.Go(func() { c.process(ctx, ReadProcess, p.ReadRate, c.readSlot) })
 	c.wg.Go(func() { c.process(ctx, LoopProcess, p.LoopRate, c.loopSlot) })
@@ -195,7 +204,7 @@ func (c *Client) Query(ctx context.Context, to mixclient.Service, request []byte
 
 // service finds the node that runs the service.
 func (c *Client) service(to mixclient.Service) (*directory.Node, error) {
-	n, err := c.view.Named(to.Node, directory.RoleService)
+	n, err := c.doc.Named(to.Node, directory.RoleService)
 	if err != nil || !slices.Contains(n.Services, to.Kind) {
 		return nil, fmt.Errorf("query: %w: %s", mixclient.ErrUnknownService, to.Kind)
 	}
@@ -205,7 +214,7 @@ func (c *Client) service(to mixclient.Service) (*directory.Node, error) {
 // Services implements mixclient.Network.
 func (c *Client) Services(_ context.Context, kind string) ([]mixclient.Service, error) {
 	var list []mixclient.Service
-	for _, n := range c.view.Services(kind) {
+	for _, n := range c.doc.Offering(kind) {
 		s := mixclient.Service{Kind: kind, Node: n.Name}
 		if kind == mixclient.KindSpool {
 			s.Provider = n.Provider
@@ -218,7 +227,7 @@ func (c *Client) Services(_ context.Context, kind string) ([]mixclient.Service, 
 
 // Limits implements mixclient.Network.
 func (c *Client) Limits() mixclient.Limits {
-	p := c.view.Document.Parameters
+	p := c.doc.Parameters
 	return mixclient.Limits{Request: p.Request, Reply: p.Payload()}
 }
 
@@ -324,21 +333,24 @@ func (c *Client) session(ctx context.Context, conn *wire.Conn) error {
 		}
 	}()
 	c.setLink(queue, "")
-	p := c.view.Document.Parameters
+	p := c.doc.Parameters
 	idle := gatewaySilence + replySlackMeans*time.Duration(p.MixDelay) + time.Duration(20/p.Rate()*float64(time.Second))
 	buf := make([]byte, c.end.FrameSize())
+	var snapshot pieces
 	var err error
-	for {
+	for err == nil {
 		var kind byte
 		var body []byte
-		if kind, body, err = conn.ReadFrame(buf, idle); err != nil {
-			break
-		}
-		if kind != wire.KindReply {
+		kind, body, err = conn.ReadFrame(buf, idle)
+		switch {
+		case err != nil:
+		case kind == wire.KindReply:
+			c.landed(body)
+		case kind == wire.KindSnapshot:
+			err = c.piece(&snapshot, body)
+		default:
 			err = wire.ErrFrame
-			break
 		}
-		c.landed(body)
 	}
 	cancel()
 	_ = conn.Close() // given up
@@ -349,17 +361,31 @@ func (c *Client) session(ctx context.Context, conn *wire.Conn) error {
 func (c *Client) setLink(q *wire.Queue, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.link = q
-	up := q != nil
+	c.link, c.broken = q, reason
+	c.refresh()
+}
+
+// refresh brings the status up to date: connected is who has a link and knows the
+// network's keys. c.mu is held.
+func (c *Client) refresh() {
+	reason := c.broken
+	if c.link != nil {
+		if _, err := c.view(); err != nil {
+			reason = c.keysReason(err)
+		}
+	}
+	up := c.link != nil && reason == ""
 	if c.status.Connected != up {
 		c.status.Since = time.Now()
 		select { // only the newest event is kept for a slow receiver
 		case <-c.events:
 		default:
 		}
-		c.events <- mixclient.Event{Connected: up, Reason: reason}
+		if !c.closed {
+			c.events <- mixclient.Event{Connected: up, Reason: reason}
+		}
 	}
-	c.status.Connected, c.status.Reason = up, reason
+	c.status.Connected, c.status.Reason, c.status.ClockOffset = up, reason, c.offset
 }
 
 // lockedRand draws times and paths from ChaCha8, seeded by the system.

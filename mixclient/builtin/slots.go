@@ -74,11 +74,11 @@ type flight struct {
 // querySlot takes a waiting query, or else a loop. It returns nil while there is
 // no connection: what waits goes on waiting.
 func (c *Client) querySlot() *flight {
-	c.mu.Lock()
-	if c.link == nil || c.closed {
-		c.mu.Unlock()
+	v := c.ready()
+	if v == nil {
 		return nil
 	}
+	c.mu.Lock()
 	var q *query
 	if len(c.waiting) > 0 {
 		q = c.waiting[0]
@@ -87,13 +87,13 @@ func (c *Client) querySlot() *flight {
 	}
 	c.mu.Unlock()
 	if q == nil {
-		return c.loop(&c.status.Loops)
+		return c.loop(v, &c.status.Loops)
 	}
 	q.trace.Taken()
-	f, err := c.flight(q.to, q.kind, q.request)
+	f, err := c.flight(v, q.to, q.kind, q.request)
 	if err != nil {
 		q.done <- outcome{err: err}
-		return c.loop(&c.status.Loops)
+		return c.loop(v, &c.status.Loops)
 	}
 	f.count = &c.status.Queries
 	f.timing.Asked = q.asked
@@ -109,28 +109,28 @@ func (c *Client) querySlot() *flight {
 
 // readSlot takes the owner's next read, or else a loop.
 func (c *Client) readSlot() *flight {
-	c.mu.Lock()
-	next := c.reads
-	up := c.link != nil && !c.closed
-	c.mu.Unlock()
-	if !up {
+	v := c.ready()
+	if v == nil {
 		return nil
 	}
+	c.mu.Lock()
+	next := c.reads
+	c.mu.Unlock()
 	if next == nil {
-		return c.loop(&c.status.Loops)
+		return c.loop(v, &c.status.Loops)
 	}
 	r, ok := next()
 	if !ok {
-		return c.loop(&c.status.Loops)
+		return c.loop(v, &c.status.Loops)
 	}
 	var f *flight
 	to, err := c.service(r.To)
 	if err == nil {
-		f, err = c.flight(to, r.To.Kind, r.Request)
+		f, err = c.flight(v, to, r.To.Kind, r.Request)
 	}
 	if err != nil {
 		r.Done(nil, mixclient.Timing{}, err)
-		return c.loop(&c.status.Loops)
+		return c.loop(v, &c.status.Loops)
 	}
 	f.count = &c.status.Reads
 	f.done = r.Done
@@ -139,13 +139,11 @@ func (c *Client) readSlot() *flight {
 
 // loopSlot sends a loop that measures loss.
 func (c *Client) loopSlot() *flight {
-	c.mu.Lock()
-	up := c.link != nil && !c.closed
-	c.mu.Unlock()
-	if !up {
+	v := c.ready()
+	if v == nil {
 		return nil
 	}
-	f := c.loop(&c.status.LoopsSent)
+	f := c.loop(v, &c.status.LoopsSent)
 	if f != nil {
 		f.done = func(_ []byte, _ mixclient.Timing, err error) {
 			if err == nil {
@@ -159,10 +157,10 @@ func (c *Client) loopSlot() *flight {
 }
 
 // loop makes a query to an echo service: cover like any other query.
-func (c *Client) loop(count *uint64) *flight {
-	echoes := c.view.Services(mixclient.KindEcho)
+func (c *Client) loop(v *directory.View, count *uint64) *flight {
+	echoes := echoesOf(v)
 	body := make([]byte, c.Limits().Request)
-	f, err := c.flight(echoes[c.seed.intn(len(echoes))], mixclient.KindEcho, body)
+	f, err := c.flight(v, echoes[c.seed.intn(len(echoes))], mixclient.KindEcho, body)
 	if err != nil {
 		c.log.Error("network client: cannot make a loop", "err", err)
 		return nil
@@ -172,27 +170,45 @@ func (c *Client) loop(count *uint64) *flight {
 	return f
 }
 
-// flight makes the packet of a query over a new path, with a new SURB.
-func (c *Client) flight(to *directory.Node, kind string, request []byte) (*flight, error) {
+// ready returns the view to make packets with, or nil while nothing can be sent.
+func (c *Client) ready() *directory.View {
+	c.mu.Lock()
+	up := c.link != nil && !c.closed
+	c.mu.Unlock()
+	if !up {
+		return nil
+	}
+	v, err := c.view()
+	if err != nil {
+		return nil // watch says so in the status
+	}
+	return v
+}
+
+// flight makes the packet of a query over a new path, with a new SURB. It returns
+// ErrLost for a service whose node takes no part at present: that may pass.
+func (c *Client) flight(v *directory.View, to *directory.Node, kind string, request []byte) (*flight, error) {
 	f := &flight{}
 	crand.Read(f.id[:]) // never fails
 	recipient := node.ServiceRecipient(kind)
-	there := []sphinx.Hop{c.hop(c.gateway)}
-	there = append(there, c.mixes(&f.timing.Up)...)
-	last := c.hop(to)
+	last, ok := hop(v, to)
+	if !ok {
+		return nil, fmt.Errorf("%w: its service node takes no part at present", mixclient.ErrLost)
+	}
 	last.Recipient = &recipient
-	there = append(there, last)
-
-	back := c.mixes(&f.timing.Down)
-	home := c.hop(c.gateway)
+	first, _ := hop(v, c.gateway) // view has seen to that
+	home := first
 	home.Recipient, home.SURBID = &c.self, &f.id
-	back = append(back, home)
+
+	there := append([]sphinx.Hop{first}, c.mixes(v, &f.timing.Up)...)
+	there = append(there, last)
+	back := append(c.mixes(v, &f.timing.Down), home)
 
 	surb, keys, err := sphinx.NewSURB(crand.Reader, back)
 	if err != nil {
 		return nil, fmt.Errorf("make reply block: %w", err)
 	}
-	payload, err := sphinx.PackQuery(surb, request, c.view.Document.Parameters.Payload())
+	payload, err := sphinx.PackQuery(surb, request, c.doc.Parameters.Payload())
 	if err != nil {
 		return nil, fmt.Errorf("make query: %w", err)
 	}
@@ -203,17 +219,19 @@ func (c *Client) flight(to *directory.Node, kind string, request []byte) (*fligh
 	return f, nil
 }
 
-func (c *Client) hop(n *directory.Node) sphinx.Hop {
-	return sphinx.Hop{ID: n.ID(), Key: c.view.Key(n)}
+// hop returns a step of a path through n, or false if n takes no part.
+func hop(v *directory.View, n *directory.Node) (sphinx.Hop, bool) {
+	k, ok := v.Key(n)
+	return sphinx.Hop{ID: n.ID(), Key: k}, ok
 }
 
 // mixes draws one mix of each layer and its delay, and adds the delays to sum.
-func (c *Client) mixes(sum *time.Duration) []sphinx.Hop {
-	p := c.view.Document.Parameters
+func (c *Client) mixes(v *directory.View, sum *time.Duration) []sphinx.Hop {
+	p := c.doc.Parameters
 	path := make([]sphinx.Hop, 0, directory.Layers+1)
 	for l := 1; l <= directory.Layers; l++ {
-		layer := c.view.Layer(l)
-		h := c.hop(layer[c.seed.intn(len(layer))])
+		layer := v.Layer(l)
+		h, _ := hop(v, layer[c.seed.intn(len(layer))]) // a view's layers take part
 		for {
 			d := time.Duration(c.seed.exp(float64(p.MixDelay)))
 			if d <= p.MaxDelay() {
@@ -230,7 +248,7 @@ func (c *Client) mixes(sum *time.Duration) []sphinx.Hop {
 // send hands a packet to the link and waits for its reply in the background.
 func (c *Client) send(f *flight, process Process) {
 	f.timing.Sent = time.Now()
-	p := c.view.Document.Parameters
+	p := c.doc.Parameters
 	lost := f.timing.Up + f.timing.Down + replySlackMeans*time.Duration(p.MixDelay) + replySlackFixed
 	c.mu.Lock()
 	if c.closed || c.link == nil {
@@ -285,7 +303,7 @@ func (c *Client) landed(body []byte) {
 	}
 	f.timer.Stop()
 	f.timing.Received = time.Now()
-	payload := rest[:sphinx.TagSize+c.view.Document.Parameters.Payload()]
+	payload := rest[:sphinx.TagSize+c.doc.Parameters.Payload()]
 	reply, err := f.keys.OpenReply(payload)
 	if err != nil {
 		f.done(nil, f.timing, fmt.Errorf("%w: the reply was altered on its way", mixclient.ErrLost))

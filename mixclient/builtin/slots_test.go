@@ -18,7 +18,7 @@ func TestSlotsAreReported(t *testing.T) {
 	net := startNetwork(t)
 	var mu sync.Mutex // guards slots
 	var slots []Slot
-	c, err := New(Config{View: net.View, Slots: func(s Slot) {
+	c, err := New(Config{Document: net.Document, Slots: func(s Slot) {
 		mu.Lock()
 		defer mu.Unlock()
 		slots = append(slots, s)

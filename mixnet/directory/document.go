@@ -3,13 +3,12 @@
 //
 // The document lists operators, nodes and parameters. It is TOML inside a C2SP
 // signed note (https://c2sp.org/signed-note), signed by a threshold of the
-// operators' keys, which a client is given by other means. Mix keys stand in the
-// document itself: the same keys live as long as it does. Keys per epoch, signed
-// descriptors and snapshots belong into this package too, and View is the place
-// where they will be met: nothing else reads a mix key.
+// operators' keys, which a client is given by other means. Mix keys change with
+// every epoch: nodes sign descriptors of theirs, directories vote on them and
+// sign one snapshot for all. A View is a document with the keys of one epoch.
 //
-// It neither fetches nor serves documents and knows nothing of packets. mixnet's
-// other packages, mixclient/builtin and cmd import it.
+// It neither fetches nor serves anything (mixnet/authority does) and knows nothing
+// of packets. mixnet's other packages, mixclient/builtin and cmd import it.
 package directory
 
 import (
@@ -52,6 +51,8 @@ const (
 	RoleGateway Role = "gateway"
 	RoleMix     Role = "mix"
 	RoleService Role = "service"
+	// RoleDirectory collects descriptors and signs snapshots.
+	RoleDirectory Role = "directory"
 )
 
 // Key is 32 bytes that are written as base64 in the document.
@@ -81,7 +82,12 @@ type Document struct {
 	Network    string     `toml:"network"` // its name
 	Made       time.Time  `toml:"made"`
 	Parameters Parameters `toml:"parameters"`
-	Nodes      []Node     `toml:"node"`
+	// SnapshotThreshold is how many directories must sign a snapshot: more than
+	// half of them.
+	SnapshotThreshold int    `toml:"snapshot_threshold"`
+	Nodes             []Node `toml:"node"`
+
+	hash [32]byte // of the text that it was parsed from
 }
 
 // Parameters are the same for all who take part. Rates are events per second.
@@ -91,6 +97,7 @@ type Parameters struct {
 	ReadRate  float64  `toml:"read_rate"`  // λ_R: a read of the own spool
 	LoopRate  float64  `toml:"loop_rate"`  // λ_L: loops that measure loss
 	Request   int      `toml:"request"`    // bytes a query carries for its service
+	Epoch     Duration `toml:"epoch"`      // the life of a mix key
 }
 
 // DefaultParameters are those of section 2 of the design. docs/parameters.md
@@ -100,6 +107,7 @@ func DefaultParameters() Parameters {
 		MixDelay:  Duration(400 * time.Millisecond),
 		QueryRate: 0.6, ReadRate: 0.8, LoopRate: 0.1,
 		Request: DefaultRequest,
+		Epoch:   Duration(time.Hour),
 	}
 }
 
@@ -112,6 +120,7 @@ func (p Parameters) Scaled(factor float64) Parameters {
 	p.QueryRate *= factor
 	p.ReadRate *= factor
 	p.LoopRate *= factor
+	p.Epoch = Duration(float64(p.Epoch) / factor)
 	return p
 }
 
@@ -152,8 +161,48 @@ type Node struct {
 	Provider string   `toml:"provider,omitempty"` // of a service node: the domain whose spool it runs
 	Services []string `toml:"services,omitempty"` // of a service node
 	Address  string   `toml:"address"`            // host:port of its listening socket
-	Identity Key      `toml:"identity"`           // Ed25519: the link's key
-	MixKey   Key      `toml:"mix_key"`            // X25519: strips this node's Sphinx layer
+	Identity Key      `toml:"identity"`           // Ed25519: proves the node on links, and signs its descriptors
+}
+
+// node returns the node with that id, or nil.
+func (d *Document) node(id sphinx.NodeID) *Node {
+	for i := range d.Nodes {
+		if d.Nodes[i].ID() == id {
+			return &d.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// WithRole returns the nodes that have the role.
+func (d *Document) WithRole(role Role) []*Node {
+	var list []*Node
+	for i := range d.Nodes {
+		if d.Nodes[i].Role == role {
+			list = append(list, &d.Nodes[i])
+		}
+	}
+	return list
+}
+
+// Layer returns the mixes of a layer, 1 being next to the gateways.
+func (d *Document) Layer(l int) []*Node {
+	return slices.DeleteFunc(d.WithRole(RoleMix), func(n *Node) bool { return n.Layer != l })
+}
+
+// Named returns the node with that name and role.
+func (d *Document) Named(name string, role Role) (*Node, error) {
+	for _, n := range d.WithRole(role) {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("network %q has no %s %q", d.Network, role, name)
+}
+
+// Offering returns the service nodes that run a service of the kind.
+func (d *Document) Offering(kind string) []*Node {
+	return slices.DeleteFunc(d.WithRole(RoleService), func(n *Node) bool { return !slices.Contains(n.Services, kind) })
 }
 
 // ID is the name by which packets find the node: the SHA-256 of its identity key.
@@ -171,6 +220,8 @@ func (d *Document) Check() error {
 		return fmt.Errorf("%w: mix_delay %v is not between 0 and 1h", ErrDocument, time.Duration(p.MixDelay))
 	case !goodRate(p.QueryRate) || !goodRate(p.ReadRate) || !goodRate(p.LoopRate):
 		return fmt.Errorf("%w: each rate must be above 0 and at most 1000 a second", ErrDocument)
+	case p.Epoch < 100*p.MixDelay || p.Epoch > Duration(24*time.Hour):
+		return fmt.Errorf("%w: epoch %v is not between a hundred mean delays and 24h", ErrDocument, time.Duration(p.Epoch))
 	case p.Request < DefaultRequest || p.Request > 15<<10:
 		return fmt.Errorf("%w: request %d is not between %d and %d bytes", ErrDocument, p.Request, DefaultRequest, 15<<10)
 	}
@@ -185,7 +236,7 @@ func (d *Document) checkNodes() error {
 	providers := map[string]string{}
 	gatewayOperators := map[string]bool{}
 	layers := map[int]int{}
-	var echo, gateways int
+	var echo, gateways, directories int
 	for i := range d.Nodes {
 		n := &d.Nodes[i]
 		if n.Name == "" || n.Operator == "" {
@@ -202,6 +253,8 @@ func (d *Document) checkNodes() error {
 		case RoleGateway:
 			gateways++
 			gatewayOperators[n.Operator] = true
+		case RoleDirectory:
+			directories++
 		case RoleMix:
 			if n.Layer < 1 || n.Layer > Layers {
 				return fmt.Errorf("%w: mix %q: layer %d is not between 1 and %d", ErrDocument, n.Name, n.Layer, Layers)
@@ -229,8 +282,11 @@ func (d *Document) checkNodes() error {
 			return fmt.Errorf("%w: layer %d has no mix", ErrDocument, l)
 		}
 	}
-	if gateways == 0 || echo == 0 {
-		return fmt.Errorf("%w: it takes a gateway and an echo service at least", ErrDocument)
+	if gateways == 0 || echo == 0 || directories == 0 {
+		return fmt.Errorf("%w: it takes a gateway, an echo service and a directory at least", ErrDocument)
+	}
+	if t := d.SnapshotThreshold; t <= directories/2 || t > directories {
+		return fmt.Errorf("%w: snapshot_threshold %d is not more than half of %d directories", ErrDocument, t, directories)
 	}
 	for i := range d.Nodes {
 		if n := &d.Nodes[i]; slices.Contains(n.Services, "spool") && gatewayOperators[n.Operator] {
@@ -326,7 +382,7 @@ func signers(n *note.Note) string {
 }
 
 func parse(text []byte) (*Document, error) {
-	var d Document
+	d := Document{hash: hashText(text)}
 	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&d); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
 	}

@@ -1,66 +1,145 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
-	"slices"
+	"sync"
+	"time"
 
 	"mailproxy/mixnet/sphinx"
 )
 
-// A View is the network as it is to be used now: a document, and the mix keys
-// in force. It is immutable; a change of epoch or document makes a new one.
+var (
+	// ErrNoView is returned by Views.At when there is no snapshot for that time.
+	ErrNoView = errors.New("the network's keys for this hour are not known")
+	// ErrConflict is wrapped by Views.Add for a second snapshot of an epoch: some
+	// directories have signed two.
+	ErrConflict = errors.New("directories have signed two snapshots of one epoch")
+)
+
+// A View is a network as it is to be used in one epoch: its document, and the
+// nodes whose keys are in the epoch's snapshot. It is immutable.
 type View struct {
 	Document *Document
-	byID     map[sphinx.NodeID]*Node
+	Epoch    Epoch
+	keys     map[sphinx.NodeID]Key
 	layers   [Layers][]*Node
-	gateways []*Node
-	services map[string][]*Node // by kind
 }
 
-// NewView checks d and indexes it.
-func NewView(d *Document) (*View, error) {
-	if err := d.Check(); err != nil {
-		return nil, err
-	}
-	v := &View{Document: d, byID: map[sphinx.NodeID]*Node{}, services: map[string][]*Node{}}
-	for i := range d.Nodes {
-		n := &d.Nodes[i]
-		v.byID[n.ID()] = n
-		switch n.Role {
-		case RoleMix:
+// newView returns the view of a snapshot that has been checked. A network in which
+// a layer has no mix is none.
+func newView(d *Document, e Epoch, keys map[sphinx.NodeID]Key) (*View, error) {
+	v := &View{Document: d, Epoch: e, keys: keys}
+	for _, n := range d.WithRole(RoleMix) {
+		if _, ok := keys[n.ID()]; ok {
 			v.layers[n.Layer-1] = append(v.layers[n.Layer-1], n)
-		case RoleGateway:
-			v.gateways = append(v.gateways, n)
-		case RoleService:
-			for _, kind := range n.Services {
-				v.services[kind] = append(v.services[kind], n)
-			}
+		}
+	}
+	for l := range v.layers {
+		if len(v.layers[l]) == 0 {
+			return nil, fmt.Errorf("%w: layer %d has no mix in %v", ErrSnapshot, l+1, e)
 		}
 	}
 	return v, nil
 }
 
-// Node returns the node with that id, or nil.
-func (v *View) Node(id sphinx.NodeID) *Node { return v.byID[id] }
-
-// Layer returns the mixes of a layer, 1 being next to the gateways.
-func (v *View) Layer(l int) []*Node { return slices.Clone(v.layers[l-1]) }
-
-// Gateways returns the gateways.
-func (v *View) Gateways() []*Node { return slices.Clone(v.gateways) }
-
-// Services returns the nodes that run a service of the kind.
-func (v *View) Services(kind string) []*Node { return slices.Clone(v.services[kind]) }
-
-// Named returns the node with that name and role.
-func (v *View) Named(name string, role Role) (*Node, error) {
-	for i := range v.Document.Nodes {
-		if n := &v.Document.Nodes[i]; n.Name == name && n.Role == role {
-			return n, nil
-		}
+// Usable returns an error that says why a snapshot makes no network that mail can
+// cross, or nil.
+func Usable(d *Document, body []byte) error {
+	s, keys, err := parseSnapshot(d, body)
+	if err != nil {
+		return err
 	}
-	return nil, fmt.Errorf("network %q has no %s %q", v.Document.Network, role, name)
+	_, err = newView(d, s.Epoch, keys)
+	return err
 }
 
-// Key returns the mix key of n that is in force.
-func (v *View) Key(n *Node) sphinx.PublicKey { return sphinx.PublicKey(n.MixKey) }
+// Layer returns the mixes of a layer that take part, 1 being next to the gateways.
+func (v *View) Layer(l int) []*Node { return v.layers[l-1] }
+
+// Key returns the mix key of n, or false if n takes no part in this epoch.
+func (v *View) Key(n *Node) (sphinx.PublicKey, bool) {
+	k, ok := v.keys[n.ID()]
+	return sphinx.PublicKey(k), ok
+}
+
+// Views collects snapshots and says which is in force. Its methods may be called
+// from any goroutine.
+type Views struct {
+	doc *Document
+
+	mu     sync.Mutex // guards all below
+	signed map[Epoch]*SignedSnapshot
+	views  map[Epoch]*View
+}
+
+// NewViews returns views of d, without any snapshot yet.
+func NewViews(d *Document) *Views {
+	return &Views{doc: d, signed: map[Epoch]*SignedSnapshot{}, views: map[Epoch]*View{}}
+}
+
+// Document returns the network document.
+func (v *Views) Document() *Document { return v.doc }
+
+// Add checks a snapshot and takes it up, unless it is known. A second snapshot of
+// an epoch is refused with an error that wraps ErrConflict and names the
+// directories that have signed both.
+func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
+	x, keys, err := s.Open(v.doc)
+	if err != nil {
+		return false, err
+	}
+	view, err := newView(v.doc, x.Epoch, keys)
+	if err != nil {
+		return false, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if have := v.signed[x.Epoch]; have != nil {
+		if string(have.Body) == string(s.Body) {
+			return false, nil
+		}
+		return false, fmt.Errorf("%w: %s", ErrConflict, both(v.doc, have, s))
+	}
+	v.signed[x.Epoch], v.views[x.Epoch] = s, view
+	for e := range v.signed { // what was before the last epoch is needed no more
+		if e+2 < x.Epoch {
+			delete(v.signed, e)
+			delete(v.views, e)
+		}
+	}
+	return true, nil
+}
+
+// At returns the view in force at t, or ErrNoView.
+func (v *Views) At(t time.Time) (*View, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if view := v.views[v.doc.Parameters.EpochAt(t)]; view != nil {
+		return view, nil
+	}
+	return nil, ErrNoView
+}
+
+// Signed returns the snapshot of an epoch as it came, or nil.
+func (v *Views) Signed(e Epoch) *SignedSnapshot {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.signed[e]
+}
+
+// both names the directories that have signed a and b.
+func both(d *Document, a, b *SignedSnapshot) string {
+	names := ""
+	for _, g := range a.Signatures {
+		for _, h := range b.Signatures {
+			if n := d.node(g.Directory); g.Directory == h.Directory && n != nil {
+				if names != "" {
+					names += ", "
+				}
+				names += n.Name
+			}
+		}
+	}
+	return names
+}

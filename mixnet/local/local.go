@@ -1,7 +1,7 @@
 // Package local runs a whole mix network in one process, on loopback: gateways,
-// three layers of mixes and service nodes, each with its own keys, its own
-// listening socket and TLS links to the others, exactly as separate machines
-// would. The demo, the tests and the measuring programs use it.
+// three layers of mixes, service nodes and directories, each with its own keys,
+// its own listening socket and TLS links to the others, exactly as separate
+// machines would. The demo, the tests and the measuring programs use it.
 //
 // The keys of nodes are new at each start, and so is the document that names
 // them; an operator's signing key may be kept. It imports nothing above mixnet.
@@ -18,9 +18,10 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"mailproxy/mixnet/authority"
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/keyring"
 	"mailproxy/mixnet/node"
-	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
 )
 
@@ -29,8 +30,11 @@ import (
 // operator of a spool runs a gateway.
 var gatewayOperators = []string{"east-operator", "west-operator"}
 
-// mixesPerLayer is how many mixes each layer has.
-const mixesPerLayer = 2
+const (
+	mixesPerLayer = 2
+	directories   = 3
+	threshold     = 2 // directories that must sign a snapshot
+)
 
 // Config says which network to run.
 type Config struct {
@@ -50,27 +54,34 @@ type Provider struct {
 
 // A Network is running.
 type Network struct {
-	View  *directory.View
-	Note  []byte          // the signed document
-	Trust directory.Trust // whom it must be signed by
-	cfg   Config
-	keys  map[string]nodeKeys
-	nodes map[string]*node.Node
-	order []string
+	Document *directory.Document
+	Note     []byte          // the signed document
+	Trust    directory.Trust // whom it must be signed by
+
+	cfg         Config
+	members     map[string]*member
+	order       []string
+	nodes       map[string]*node.Node
+	authorities map[string]*authority.Authority
 }
 
-type nodeKeys struct {
+// member is what a node keeps when it is stopped and started again.
+type member struct {
 	identity ed25519.PrivateKey
-	mix      []byte
+	keys     *keyring.Ring // nil for a directory
 	services map[string]node.Service
 }
 
 // Start makes keys and a document and starts all nodes.
 func Start(cfg Config) (*Network, error) {
-	n := &Network{cfg: cfg, keys: map[string]nodeKeys{}, nodes: map[string]*node.Node{}}
+	n := &Network{
+		cfg: cfg, members: map[string]*member{},
+		nodes: map[string]*node.Node{}, authorities: map[string]*authority.Authority{},
+	}
 	doc := &directory.Document{
 		Format: directory.Format, Network: "local network in one process",
 		Made: time.Now().UTC().Truncate(time.Second), Parameters: cfg.Parameters,
+		SnapshotThreshold: threshold,
 	}
 	var listeners []net.Listener
 	fail := func(err error) (*Network, error) {
@@ -89,15 +100,23 @@ func Start(cfg Config) (*Network, error) {
 		if err != nil {
 			return err
 		}
-		mix, err := sphinx.NewPrivateKey(rand.Reader)
-		if err != nil {
-			return err
+		m := &member{identity: identity, services: services}
+		if d.Role != directory.RoleDirectory {
+			if m.keys, err = keyring.Open("", cfg.Parameters, time.Now); err != nil {
+				return err
+			}
 		}
-		d.Address, d.Identity, d.MixKey = l.Addr().String(), directory.Key(pub), directory.Key(mix.Public())
+		d.Address, d.Identity = l.Addr().String(), directory.Key(pub)
 		doc.Nodes = append(doc.Nodes, d)
-		n.keys[d.Name] = nodeKeys{identity: identity, mix: mix.Bytes(), services: services}
+		n.members[d.Name] = m
 		n.order = append(n.order, d.Name)
 		return nil
+	}
+	for i := range directories {
+		d := directory.Node{Name: fmt.Sprintf("directory%d", i+1), Operator: fmt.Sprintf("directory-operator-%d", i+1), Role: directory.RoleDirectory}
+		if err := add(d, nil); err != nil {
+			return fail(err)
+		}
 	}
 	for i, operator := range gatewayOperators {
 		if err := add(directory.Node{Name: fmt.Sprintf("gateway%d", i+1), Operator: operator, Role: directory.RoleGateway}, nil); err != nil {
@@ -151,23 +170,21 @@ func (n *Network) sign(doc *directory.Document) error {
 	if n.Note, err = directory.Sign(doc, signers...); err != nil {
 		return err
 	}
-	signed, err := directory.Open(n.Note, n.Trust)
-	if err != nil {
-		return err
-	}
-	n.View, err = directory.NewView(signed)
+	n.Document, err = directory.Open(n.Note, n.Trust)
 	return err
 }
 
-func (n *Network) start(name string, l net.Listener) error {
-	k := n.keys[name]
-	mix, err := sphinx.PrivateKeyFromBytes(k.mix)
-	if err != nil {
+func (n *Network) start(name string, l net.Listener) (err error) {
+	m := n.members[name]
+	if m.keys == nil {
+		n.authorities[name], err = authority.Start(authority.Config{
+			Document: n.Document, Identity: m.identity, Listener: l, Logger: n.cfg.Logger,
+		})
 		return err
 	}
 	n.nodes[name], err = node.Start(node.Config{
-		View: n.View, Identity: k.identity, MixKey: mix, Listener: l,
-		Services: k.services, Logger: n.cfg.Logger, Tap: n.cfg.Tap,
+		Document: n.Document, Identity: m.identity, Keys: m.keys, Listener: l,
+		Services: m.services, Logger: n.cfg.Logger, Tap: n.cfg.Tap,
 	})
 	return err
 }
@@ -175,17 +192,24 @@ func (n *Network) start(name string, l net.Listener) error {
 // Nodes returns the running nodes by name.
 func (n *Network) Nodes() map[string]*node.Node { return n.nodes }
 
-// Stop stops the node with that name; Restart starts it again at its address
-// with its keys.
+// Stop stops the node or directory with that name; Restart starts it again at its
+// address with its keys.
 func (n *Network) Stop(name string) error {
-	err := n.nodes[name].Close()
+	if a := n.authorities[name]; a != nil {
+		delete(n.authorities, name)
+		return a.Close()
+	}
+	nd := n.nodes[name]
+	if nd == nil {
+		return fmt.Errorf("stop node %s: it does not run", name)
+	}
 	delete(n.nodes, name)
-	return err
+	return nd.Close()
 }
 
-// Restart starts a node that was stopped.
+// Restart starts a node or directory that was stopped.
 func (n *Network) Restart(name string) error {
-	for _, d := range n.View.Document.Nodes {
+	for _, d := range n.Document.Nodes {
 		if d.Name != name {
 			continue
 		}
@@ -198,12 +222,20 @@ func (n *Network) Restart(name string) error {
 	return fmt.Errorf("restart node %s: there is none of that name", name)
 }
 
-// Close stops all nodes.
+// Close stops all nodes and directories.
 func (n *Network) Close() error {
 	var err error
 	for _, nd := range n.nodes {
 		err = errors.Join(err, nd.Close())
 	}
-	n.nodes = map[string]*node.Node{}
+	for _, a := range n.authorities {
+		err = errors.Join(err, a.Close())
+	}
+	for _, m := range n.members {
+		if m.keys != nil {
+			err = errors.Join(err, m.keys.Close())
+		}
+	}
+	n.nodes, n.authorities, n.members = map[string]*node.Node{}, map[string]*authority.Authority{}, map[string]*member{}
 	return err
 }

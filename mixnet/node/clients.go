@@ -94,6 +94,19 @@ func (c *clients) queue(id sphinx.Recipient) *wire.Queue {
 	return nil
 }
 
+// connected returns the queues of the clients that are connected.
+func (c *clients) connected() []*wire.Queue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*wire.Queue
+	for _, end := range c.ends {
+		if end.conn != nil {
+			list = append(list, end.queue)
+		}
+	}
+	return list
+}
+
 // tidy forgets clients that have been away too long, until ctx ends.
 func (c *clients) tidy(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)
@@ -120,6 +133,7 @@ func (n *Node) serveClient(ctx context.Context, conn *wire.Conn) (leave func()) 
 	id := ClientRecipient(conn.Peer())
 	queue := n.clients.enter(id, conn)
 	n.Counters.Clients.Add(1)
+	n.greet(queue)
 	ctx, cancel := context.WithCancel(ctx)
 	written := make(chan struct{})
 	go func() {

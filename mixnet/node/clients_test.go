@@ -23,7 +23,7 @@ func (b *bench) reply(to sphinx.Recipient, id byte) []byte {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p, _, err := sphinx.PacketFromSURB(surb, make([]byte, b.view.Document.Parameters.Payload()))
+	p, _, err := sphinx.PacketFromSURB(surb, make([]byte, b.doc.Parameters.Payload()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestFloodIsPausedAndOthersAreNot(t *testing.T) {
 		}
 		b.identity[who] = key
 	}
-	garbage := bytes.Repeat([]byte{1}, b.view.Document.Parameters.Packet())
+	garbage := bytes.Repeat([]byte{1}, b.doc.Parameters.Packet())
 	flood := b.dial("flood", "gateway")
 	done := make(chan struct{})
 	go func() {

@@ -14,7 +14,8 @@ type Counters struct {
 	Answered  atomic.Uint64 // queries answered, by a service node
 
 	Malformed  atomic.Uint64 // wrong version, size, frame, commands or element
-	BadMAC     atomic.Uint64 // header altered, or made for another key
+	BadMAC     atomic.Uint64 // header altered, or made for another key or an erased one
+	Failed     atomic.Uint64 // not taken for a fault of this machine, such as a full disk
 	BadPayload atomic.Uint64 // payload altered
 	Replayed   atomic.Uint64 // seen before
 	Misrouted  atomic.Uint64 // next hop, or end, that this node cannot serve

@@ -6,19 +6,16 @@ import (
 	"time"
 
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/keyring"
 	"mailproxy/mixnet/sphinx"
 )
 
 // handle takes one packet through this node. It owns packet. fromClient says
 // that the packet came from a client of this gateway, not from the network.
 func (n *Node) handle(ctx context.Context, packet []byte, fromClient bool) {
-	u, err := n.cfg.MixKey.Unwrap(packet)
+	u, err := n.cfg.Keys.Unwrap(packet)
 	if err != nil {
-		n.Counters.unwrapFailed(err)
-		return
-	}
-	if !n.tags.add(u.Tag) {
-		n.Counters.Replayed.Add(1)
+		n.unwrapFailed(err)
 		return
 	}
 	switch {
@@ -48,7 +45,7 @@ func (n *Node) forward(u sphinx.Unwrapped, packet []byte) {
 		n.send(u.Next, packet)
 		return
 	}
-	if u.Delay > n.cfg.View.Document.Parameters.MaxDelay()+time.Millisecond {
+	if u.Delay > n.cfg.Document.Parameters.MaxDelay()+time.Millisecond {
 		n.Counters.TooLong.Add(1)
 		return
 	}
@@ -79,7 +76,7 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 	n.wg.Go(func() {
 		reply := service.Answer(ctx, request)
 		<-n.answers
-		full := make([]byte, n.cfg.View.Document.Parameters.Payload())
+		full := make([]byte, n.cfg.Document.Parameters.Payload())
 		if len(reply) > len(full) {
 			n.Counters.TooLarge.Add(1)
 			n.log.Error("node: a service's reply does not fit into a packet", "bytes", len(reply))
@@ -126,14 +123,20 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// unwrapFailed counts a packet that Sphinx refused under the reason it gave.
-func (c *Counters) unwrapFailed(err error) {
+// unwrapFailed counts a packet that was refused under the reason for it.
+func (n *Node) unwrapFailed(err error) {
+	c := &n.Counters
 	switch {
+	case errors.Is(err, keyring.ErrReplayed):
+		c.Replayed.Add(1)
 	case errors.Is(err, sphinx.ErrMAC):
 		c.BadMAC.Add(1)
 	case errors.Is(err, sphinx.ErrPayload):
 		c.BadPayload.Add(1)
-	default:
+	case errors.Is(err, sphinx.ErrSize), errors.Is(err, sphinx.ErrVersion), errors.Is(err, sphinx.ErrKey), errors.Is(err, sphinx.ErrCommands):
 		c.Malformed.Add(1)
+	default: // the packet may be in order, but its tag cannot be kept
+		c.Failed.Add(1)
+		n.log.Error("node: a packet could not be taken", "err", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"mailproxy/internal/accept"
-	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
 )
@@ -48,13 +47,12 @@ func (n *Node) serve(ctx context.Context, conn *wire.Conn) {
 		return
 	}
 	defer n.untrack(conn)
-	peer := n.cfg.View.Node((&directory.Node{Identity: conn.Peer()}).ID())
-	client := n.self.Role == directory.RoleGateway && (peer == nil || !n.precedes(peer))
-	var idle time.Duration // a peer may be silent for long
+	client := n.peers[conn.Peer()] == nil // only a gateway lets any in
+	var idle time.Duration                // a peer may be silent for long
 	var limit *bucket
 	if client {
 		idle = clientIdle
-		limit = newBucket(n.cfg.View.Document.Parameters)
+		limit = newBucket(n.cfg.Document.Parameters)
 		leave := n.serveClient(ctx, conn)
 		defer leave()
 	}

@@ -22,7 +22,9 @@ import (
 	"sync"
 	"time"
 
+	"mailproxy/mixnet/authority"
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/keyring"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
 )
@@ -57,15 +59,15 @@ const (
 	answersAtOne = 128   // queries being answered at one time
 )
 
-// Config says which node to run. All fields but Services, Logger and Tap are
-// needed.
+// Config says which node to run. Document, Identity, Keys and Listener are needed.
 type Config struct {
-	View     *directory.View
-	Identity ed25519.PrivateKey // its public half is the node's entry in View
-	MixKey   *sphinx.PrivateKey
+	Document *directory.Document
+	Identity ed25519.PrivateKey // its public half is the node's entry in Document
+	Keys     *keyring.Ring      // the caller closes it
 	Listener net.Listener       // the node closes it
 	Services map[string]Service // of a service node, by kind
 	Logger   *slog.Logger       // nil discards
+	Now      func() time.Time   // of epochs; nil means time.Now
 	Tap      wire.Tap           // for measuring programs only
 }
 
@@ -77,8 +79,10 @@ type Node struct {
 	self  *directory.Node
 	end   *wire.End
 	log   *slog.Logger
-	links map[sphinx.NodeID]*wire.Link // to the peers this node may send to; not changed after Start
-	tags  *tagSet
+	views *directory.Views
+	dir   *authority.Client
+	links map[sphinx.NodeID]*wire.Link      // to the peers this node may send to; not changed after Start
+	peers map[directory.Key]*directory.Node // those that may connect to it; likewise
 	delay *delayLine
 
 	services map[sphinx.Recipient]Service
@@ -98,23 +102,33 @@ func Start(cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	end, err := wire.NewEnd(cfg.Identity, cfg.View.Document.Parameters.Packet(), cfg.Tap)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	end, err := wire.NewEnd(cfg.Identity, cfg.Document.Parameters.Packet(), cfg.Tap)
 	if err != nil {
 		return nil, fmt.Errorf("start node: %w", err)
 	}
-	self := cfg.View.Node((&directory.Node{Identity: end.Key()}).ID())
-	if self == nil {
-		return nil, errors.New("start node: its identity key is not in the network document")
+	var self *directory.Node
+	for i := range cfg.Document.Nodes {
+		if n := &cfg.Document.Nodes[i]; n.Identity == end.Key() && n.Role != directory.RoleDirectory {
+			self = n
+		}
 	}
-	if cfg.View.Key(self) != cfg.MixKey.Public() {
-		return nil, fmt.Errorf("start node %s: the network document has another mix key", self.Name)
+	if self == nil {
+		return nil, errors.New("start node: its identity key is no mix's, gateway's or service node's in the network document")
+	}
+	dir, err := authority.NewClient(cfg.Document, cfg.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("start node: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Node{
 		cfg: cfg, self: self, end: end, cancel: cancel,
-		log:      cfg.Logger.With("node", self.Name),
-		links:    map[sphinx.NodeID]*wire.Link{},
-		tags:     newTagSet(),
+		log:   cfg.Logger.With("node", self.Name),
+		links: map[sphinx.NodeID]*wire.Link{},
+		peers: map[directory.Key]*directory.Node{},
+		views: directory.NewViews(cfg.Document), dir: dir,
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
 		clients:  clients{ends: map[sphinx.Recipient]*clientEnd{}},
@@ -132,50 +146,55 @@ func Start(cfg Config) (*Node, error) {
 		n.links[peer.ID()] = l
 		n.wg.Go(func() { l.Run(ctx) })
 	}
+	for i := range cfg.Document.Nodes {
+		if peer := &cfg.Document.Nodes[i]; n.precedes(peer) {
+			n.peers[peer.Identity] = peer
+		}
+	}
 	n.wg.Go(func() { n.delay.run(ctx) })
+	n.wg.Go(func() { n.keepKeys(ctx) })
 	n.wg.Go(func() { n.accept(ctx) })
 	if self.Role == directory.RoleGateway {
 		n.wg.Go(func() { n.clients.tidy(ctx) })
+		n.wg.Go(func() { n.fetchSnapshots(ctx) })
 	}
 	return n, nil
 }
 
 // next returns the nodes that this one may forward to: the following layer.
 func (n *Node) next() []*directory.Node {
-	v := n.cfg.View
-	switch {
-	case n.self.Role != directory.RoleMix:
-		return v.Layer(1)
-	case n.self.Layer < directory.Layers:
-		return v.Layer(n.self.Layer + 1)
-	}
-	var last []*directory.Node
-	for i := range v.Document.Nodes {
-		if m := &v.Document.Nodes[i]; m.Role != directory.RoleMix {
-			last = append(last, m)
+	var list []*directory.Node
+	for i := range n.cfg.Document.Nodes {
+		if to := &n.cfg.Document.Nodes[i]; follows(n.self, to) {
+			list = append(list, to)
 		}
 	}
-	return last
+	return list
+}
+
+// precedes reports whether peer may open a link to this node.
+func (n *Node) precedes(peer *directory.Node) bool { return follows(peer, n.self) }
+
+// follows reports whether packets may go from one node to the other: gateways and
+// service nodes to layer 1, each layer to the next, the last to gateways and
+// service nodes.
+func follows(from, to *directory.Node) bool {
+	if from.Role == directory.RoleDirectory || to.Role == directory.RoleDirectory {
+		return false
+	}
+	layer := func(n *directory.Node) int {
+		if n.Role == directory.RoleMix {
+			return n.Layer
+		}
+		return 0
+	}
+	return layer(to) == (layer(from)+1)%(directory.Layers+1)
 }
 
 // mayConnect says who may open a link to this node: the preceding layer, and
 // anyone to a gateway.
 func (n *Node) mayConnect(k directory.Key) bool {
-	if n.self.Role == directory.RoleGateway {
-		return true
-	}
-	peer := n.cfg.View.Node((&directory.Node{Identity: k}).ID())
-	return peer != nil && n.precedes(peer)
-}
-
-func (n *Node) precedes(peer *directory.Node) bool {
-	switch {
-	case n.self.Role != directory.RoleMix:
-		return peer.Role == directory.RoleMix && peer.Layer == directory.Layers
-	case n.self.Layer > 1:
-		return peer.Role == directory.RoleMix && peer.Layer == n.self.Layer-1
-	}
-	return peer.Role != directory.RoleMix
+	return n.self.Role == directory.RoleGateway || n.peers[k] != nil
 }
 
 // Name returns the node's name in the document.
@@ -193,6 +212,6 @@ func (n *Node) Close() error {
 	}
 	n.mu.Unlock()
 	n.wg.Wait()
-	n.cfg.MixKey.Erase()
+	n.dir.Close()
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/keyring"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
 )
@@ -23,18 +24,18 @@ import (
 // plays the others.
 type bench struct {
 	t         *testing.T
-	view      *directory.View
+	doc       *directory.Document
 	identity  map[string]ed25519.PrivateKey
-	mix       map[string]*sphinx.PrivateKey
+	rings     map[string]*keyring.Ring
 	listeners map[string]net.Listener
 }
 
 func newBench(t *testing.T) *bench {
 	b := &bench{
-		t: t, identity: map[string]ed25519.PrivateKey{}, mix: map[string]*sphinx.PrivateKey{},
+		t: t, identity: map[string]ed25519.PrivateKey{}, rings: map[string]*keyring.Ring{},
 		listeners: map[string]net.Listener{},
 	}
-	d := &directory.Document{Format: directory.Format, Network: "bench", Parameters: directory.DefaultParameters().Scaled(100)}
+	d := &directory.Document{Format: directory.Format, Network: "bench", Parameters: directory.DefaultParameters().Scaled(100), SnapshotThreshold: 1}
 	add := func(n directory.Node) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -45,13 +46,14 @@ func newBench(t *testing.T) *bench {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mix, err := sphinx.NewPrivateKey(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
+		if n.Role != directory.RoleDirectory {
+			if b.rings[n.Name], err = keyring.Open("", d.Parameters, time.Now); err != nil {
+				t.Fatal(err)
+			}
 		}
 		n.Operator, n.Address = "operator of "+n.Name, l.Addr().String()
-		n.Identity, n.MixKey = directory.Key(pub), directory.Key(mix.Public())
-		b.identity[n.Name], b.mix[n.Name], b.listeners[n.Name] = identity, mix, l
+		n.Identity = directory.Key(pub)
+		b.identity[n.Name], b.listeners[n.Name] = identity, l
 		d.Nodes = append(d.Nodes, n)
 	}
 	add(directory.Node{Name: "gateway", Role: directory.RoleGateway})
@@ -59,16 +61,17 @@ func newBench(t *testing.T) *bench {
 		add(directory.Node{Name: fmt.Sprintf("mix%d", l), Role: directory.RoleMix, Layer: l})
 	}
 	add(directory.Node{Name: "service", Role: directory.RoleService, Provider: "north.test", Services: []string{"echo", "spool"}})
-	var err error
-	if b.view, err = directory.NewView(d); err != nil {
+	add(directory.Node{Name: "directory", Role: directory.RoleDirectory}) // which does not answer
+	if err := d.Check(); err != nil {
 		t.Fatal(err)
 	}
+	b.doc = d
 	return b
 }
 
 func (b *bench) named(name string) *directory.Node {
-	for i := range b.view.Document.Nodes {
-		if n := &b.view.Document.Nodes[i]; n.Name == name {
+	for i := range b.doc.Nodes {
+		if n := &b.doc.Nodes[i]; n.Name == name {
 			return n
 		}
 	}
@@ -79,11 +82,7 @@ func (b *bench) named(name string) *directory.Node {
 // run starts the node with that name.
 func (b *bench) run(name string, services map[string]Service) *Node {
 	b.t.Helper()
-	key, err := sphinx.PrivateKeyFromBytes(b.mix[name].Bytes())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	n, err := Start(Config{View: b.view, Identity: b.identity[name], MixKey: key, Listener: b.listeners[name], Services: services})
+	n, err := Start(Config{Document: b.doc, Identity: b.identity[name], Keys: b.rings[name], Listener: b.listeners[name], Services: services})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -98,7 +97,7 @@ func (b *bench) run(name string, services map[string]Service) *Node {
 // dial connects as one node to another.
 func (b *bench) dial(as, to string) *wire.Conn {
 	b.t.Helper()
-	end, err := wire.NewEnd(b.identity[as], b.view.Document.Parameters.Packet(), nil)
+	end, err := wire.NewEnd(b.identity[as], b.doc.Parameters.Packet(), nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -113,7 +112,7 @@ func (b *bench) dial(as, to string) *wire.Conn {
 // accept plays a node that others send to, and hands on the packets it gets.
 func (b *bench) accept(as string) <-chan []byte {
 	b.t.Helper()
-	end, err := wire.NewEnd(b.identity[as], b.view.Document.Parameters.Packet(), nil)
+	end, err := wire.NewEnd(b.identity[as], b.doc.Parameters.Packet(), nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -153,7 +152,11 @@ func (b *bench) accept(as string) <-chan []byte {
 
 func (b *bench) hop(name string, delay time.Duration) sphinx.Hop {
 	n := b.named(name)
-	return sphinx.Hop{ID: n.ID(), Key: b.view.Key(n), Delay: delay}
+	key, err := b.rings[name].Public(b.doc.Parameters.EpochAt(time.Now()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return sphinx.Hop{ID: n.ID(), Key: key, Delay: delay}
 }
 
 // packet makes a packet over the hops, for the service at the last.
@@ -162,7 +165,7 @@ func (b *bench) packet(hops ...sphinx.Hop) []byte {
 	r := ServiceRecipient("echo")
 	last := &hops[len(hops)-1]
 	last.Recipient, last.Delay = &r, 0
-	p, err := sphinx.NewPacket(rand.Reader, hops, make([]byte, b.view.Document.Parameters.Payload()))
+	p, err := sphinx.NewPacket(rand.Reader, hops, make([]byte, b.doc.Parameters.Payload()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -204,7 +207,7 @@ func TestMixForwardsAfterTheDelay(t *testing.T) {
 		if bytes.Equal(got, p) || len(got) != len(p) {
 			t.Errorf("the packet was not changed, or its size was: %d and %d bytes", len(got), len(p))
 		}
-		u, err := b.mix["mix2"].Unwrap(got)
+		u, err := b.rings["mix2"].Unwrap(got)
 		if err != nil || u.Last || u.Next != b.named("mix3").ID() {
 			t.Errorf("the next hop unwraps %+v, %v", u, err)
 		}
@@ -222,7 +225,7 @@ func TestMixDrops(t *testing.T) {
 	}
 	flip := func(at int) []byte { p := whole(); p[at] ^= 1; return p }
 	again := whole()
-	max := b.view.Document.Parameters.MaxDelay()
+	max := b.doc.Parameters.MaxDelay()
 	for _, test := range []struct {
 		name    string
 		packets [][]byte
@@ -256,7 +259,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if as == "stranger" {
 			_, b.identity[as], _ = ed25519.GenerateKey(nil)
 		}
-		end, err := wire.NewEnd(b.identity[as], b.view.Document.Parameters.Packet(), nil)
+		end, err := wire.NewEnd(b.identity[as], b.doc.Parameters.Packet(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +311,7 @@ func TestServiceNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	query := func(surb []byte, kind string) []byte {
-		payload, err := sphinx.PackQuery(surb, []byte("hello"), b.view.Document.Parameters.Payload())
+		payload, err := sphinx.PackQuery(surb, []byte("hello"), b.doc.Parameters.Payload())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,10 +326,10 @@ func TestServiceNode(t *testing.T) {
 	}
 	send(t, c, query(surb, "echo"))
 	reply := <-arrived
-	if u, err := b.mix["mix1"].Unwrap(reply); err != nil || u.Next != b.named("gateway").ID() {
+	if u, err := b.rings["mix1"].Unwrap(reply); err != nil || u.Next != b.named("gateway").ID() {
 		t.Fatalf("reply at its first mix: %+v, %v", u, err)
 	}
-	u, err := b.mix["gateway"].Unwrap(reply)
+	u, err := b.rings["gateway"].Unwrap(reply)
 	if err != nil || !u.IsReply || u.SURBID != id || u.Recipient != client {
 		t.Fatalf("reply at the gateway: %+v, %v", u, err)
 	}
@@ -397,7 +400,7 @@ func TestProcessingTimeDoesNotShow(t *testing.T) {
 			out := wire.NewLink(nil, "", directory.Key{}, 8, nil)
 			next := sphinx.NodeID{1}
 			n := &Node{
-				cfg:      Config{View: &directory.View{Document: &directory.Document{Parameters: directory.DefaultParameters()}}},
+				cfg:      Config{Document: &directory.Document{Parameters: directory.DefaultParameters()}},
 				self:     &directory.Node{Role: directory.RoleService},
 				links:    map[sphinx.NodeID]*wire.Link{next: out},
 				services: map[sphinx.Recipient]Service{ServiceRecipient("echo"): slowService(took)},

@@ -29,10 +29,18 @@ import (
 const (
 	KindPacket byte = 1 // a Sphinx packet
 	KindReply  byte = 2 // gateway to client: SURB id (16 bytes), then the reply's payload
+	// KindSnapshot, gateway to client, is a piece of an epoch's snapshot.
+	KindSnapshot byte = 3
 )
 
-// headerSize is a frame's kind and three zero bytes.
-const headerSize = 4
+const (
+	// FrameHeader is the size in bytes of a frame's kind and three zeros.
+	FrameHeader = 4
+	// SnapshotHeader is the size of what precedes a piece of a snapshot: epoch (8),
+	// the gateway's time in Unix milliseconds (8), the piece's index, their number,
+	// and this one's length (2 each).
+	SnapshotHeader = 8 + 8 + 2 + 2 + 2
+)
 
 var (
 	// ErrPeer is returned when the other end is not who it must be.
@@ -64,18 +72,12 @@ type End struct {
 // NewEnd makes an end that is known by identity, for frames that hold bodies of
 // packet bytes. tap may be nil.
 func NewEnd(identity ed25519.PrivateKey, packet int, tap Tap) (*End, error) {
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "mailproxy"},
-		NotBefore:    time.Unix(0, 0),
-		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280 section 4.1.2.5: none
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, identity.Public(), identity)
+	cert, err := certificate(identity)
 	if err != nil {
-		return nil, fmt.Errorf("make link certificate: %w", err)
+		return nil, err
 	}
 	e := &End{
-		cert:  tls.Certificate{Certificate: [][]byte{der}, PrivateKey: identity},
+		cert:  cert,
 		size:  packet,
 		proto: fmt.Sprintf("mailproxy/1/%d", packet), // both must mean the same frames
 		tap:   tap,
@@ -84,18 +86,47 @@ func NewEnd(identity ed25519.PrivateKey, packet int, tap Tap) (*End, error) {
 	return e, nil
 }
 
+// certificate wraps a key for TLS.
+func certificate(identity ed25519.PrivateKey) (tls.Certificate, error) {
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "mailproxy"},
+		NotBefore:    time.Unix(0, 0),
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280 section 4.1.2.5: none
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, identity.Public(), identity)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make link certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: identity}, nil
+}
+
+// TLS returns a configuration, for either side, of connections that are no links:
+// known by identity, speaking proto, with whom check allows.
+func TLS(identity ed25519.PrivateKey, proto string, check func(directory.Key) error) (*tls.Config, error) {
+	cert, err := certificate(identity)
+	if err != nil {
+		return nil, err
+	}
+	return config(cert, proto, check), nil
+}
+
 // Key returns the public key by which others know this end.
 func (e *End) Key() directory.Key { return e.key }
 
 // FrameSize is the size in bytes of each frame inside TLS.
-func (e *End) FrameSize() int { return headerSize + e.size }
+func (e *End) FrameSize() int { return FrameHeader + e.size }
 
 func (e *End) config(check func(directory.Key) error) *tls.Config {
+	return config(e.cert, e.proto, check)
+}
+
+func config(cert tls.Certificate, proto string, check func(directory.Key) error) *tls.Config {
 	return &tls.Config{
-		Certificates:     []tls.Certificate{e.cert},
+		Certificates:     []tls.Certificate{cert},
 		MinVersion:       tls.VersionTLS13,
 		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768},
-		NextProtos:       []string{e.proto},
+		NextProtos:       []string{proto},
 		ClientAuth:       tls.RequireAnyClientCert,
 		ServerName:       "mailproxy",
 		// The key is compared below; chains and names mean nothing here.
@@ -103,8 +134,8 @@ func (e *End) config(check func(directory.Key) error) *tls.Config {
 		SessionTicketsDisabled:      true, // a resumed session would tell two connections are one client's
 		DynamicRecordSizingDisabled: true, // a frame is one record, the first as the last
 		VerifyConnection: func(s tls.ConnectionState) error {
-			if s.NegotiatedProtocol != e.proto {
-				return fmt.Errorf("%w: it speaks %q, not %q", ErrPeer, s.NegotiatedProtocol, e.proto)
+			if s.NegotiatedProtocol != proto {
+				return fmt.Errorf("%w: it speaks %q, not %q", ErrPeer, s.NegotiatedProtocol, proto)
 			}
 			k, err := peerKey(s)
 			if err != nil {
@@ -197,7 +228,7 @@ func (c *Conn) WriteFrame(kind byte, body []byte) error {
 		return fmt.Errorf("write frame: body of %d bytes exceeds %d", len(body), c.end.size)
 	}
 	c.out[0] = kind
-	clear(c.out[headerSize+copy(c.out[headerSize:], body):])
+	clear(c.out[FrameHeader+copy(c.out[FrameHeader:], body):])
 	if c.end.tap != nil {
 		c.end.tap(c.end.key, c.peer, c.out)
 	}
@@ -224,10 +255,10 @@ func (c *Conn) ReadFrame(buf []byte, idle time.Duration) (kind byte, body []byte
 	if _, err := io.ReadFull(c.conn, buf); err != nil {
 		return 0, nil, fmt.Errorf("read frame: %w", err)
 	}
-	if buf[1]|buf[2]|buf[3] != 0 || (buf[0] != KindPacket && buf[0] != KindReply) {
+	if buf[1]|buf[2]|buf[3] != 0 || buf[0] < KindPacket || buf[0] > KindSnapshot {
 		return 0, nil, ErrFrame
 	}
-	return buf[0], buf[headerSize:], nil
+	return buf[0], buf[FrameHeader:], nil
 }
 
 // Close closes the link. It may be called more than once and while another

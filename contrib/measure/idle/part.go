@@ -73,11 +73,7 @@ func runUser(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	view, err := directory.NewView(doc)
-	if err != nil {
-		return err
-	}
-	network, err := builtin.New(builtin.Config{View: view})
+	network, err := builtin.New(builtin.Config{Document: doc})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,132 @@
+package builtin
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"mailproxy/internal/codec"
+	"mailproxy/mixclient"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/wire"
+)
+
+// clockOff is from which difference on a user is told that the clock is wrong:
+// well below what keys' grace forgives.
+const clockOff = 20 * time.Second
+
+var (
+	errGatewayAbsent = errors.New("the gateway takes no part in the network at present")
+	errNoEcho        = errors.New("no echo service takes part in the network at present")
+)
+
+// view returns the network as it is to be used now.
+func (c *Client) view() (*directory.View, error) {
+	v, err := c.views.At(c.now())
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := v.Key(c.gateway); !ok {
+		return nil, errGatewayAbsent
+	}
+	if len(echoesOf(v)) == 0 {
+		return nil, errNoEcho
+	}
+	return v, nil
+}
+
+// echoesOf returns the nodes with an echo service that take part.
+func echoesOf(v *directory.View) []*directory.Node {
+	return slices.DeleteFunc(v.Document.Offering(mixclient.KindEcho), func(n *directory.Node) bool {
+		_, ok := v.Key(n)
+		return !ok
+	})
+}
+
+// keysReason says to a user why there are no keys to send with. c.mu is held.
+func (c *Client) keysReason(err error) string {
+	if off := c.offset; errors.Is(err, directory.ErrNoView) && off.Abs() > c.clockOff() {
+		side := "behind"
+		if off < 0 {
+			side = "ahead of"
+		}
+		return fmt.Sprintf("this computer's clock is %v %s the gateway's; set it right, and mail flows again", off.Abs().Round(time.Second), side)
+	}
+	if errors.Is(err, directory.ErrNoView) {
+		return "waiting for the gateway to hand on the network's keys"
+	}
+	return err.Error()
+}
+
+// clockOff scales with the epoch, as all times do in tests.
+func (c *Client) clockOff() time.Duration {
+	return min(clockOff, time.Duration(c.doc.Parameters.Epoch)/8)
+}
+
+// watch looks at the clock for a change of epoch, until ctx ends.
+func (c *Client) watch(ctx context.Context) {
+	tick := time.NewTicker(min(time.Second, time.Duration(c.doc.Parameters.Epoch)/50))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.mu.Lock()
+			c.refresh()
+			c.mu.Unlock()
+		}
+	}
+}
+
+// pieces collects one snapshot from the frames that it comes in.
+type pieces struct {
+	epoch directory.Epoch
+	next  int
+	body  []byte
+}
+
+// piece takes a frame with a piece of a snapshot, and the snapshot with the last.
+// Pieces come in order; a first piece begins anew. A gateway that hands on what
+// does not verify is given up.
+func (c *Client) piece(p *pieces, body []byte) error {
+	epoch := directory.Epoch(binary.BigEndian.Uint64(body))
+	sent := time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))
+	index, count := int(binary.BigEndian.Uint16(body[16:])), int(binary.BigEndian.Uint16(body[18:]))
+	size := int(binary.BigEndian.Uint16(body[20:]))
+	rest := body[wire.SnapshotHeader:]
+	if index == 0 {
+		*p = pieces{epoch: epoch}
+	}
+	if size > len(rest) || index >= count || index != p.next || epoch != p.epoch {
+		return fmt.Errorf("%w: piece of a snapshot", wire.ErrFrame)
+	}
+	p.body = append(p.body, rest[:size]...)
+	p.next++
+	c.mu.Lock()
+	c.offset = sent.Sub(c.now())
+	c.mu.Unlock()
+	if p.next < count {
+		return nil
+	}
+	var s directory.SignedSnapshot
+	err := codec.Unmarshal(p.body, &s)
+	if err == nil {
+		_, err = c.views.Add(&s)
+	}
+	if errors.Is(err, directory.ErrConflict) {
+		// Somebody shows us another network than the one that we know. We keep to it.
+		c.log.Error("network client: the gateway handed on a second snapshot of this hour; tell your provider", "err", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot from the gateway: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refresh()
+	return nil
+}

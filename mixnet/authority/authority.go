@@ -1,0 +1,259 @@
+// Package authority is a directory: it collects the nodes' descriptors, votes with
+// the other directories on what belongs into the snapshot of each epoch, and signs
+// the one that they agree on.
+//
+// An epoch is voted on in rounds. In each, a directory makes one vote of the
+// descriptors that it has, fetches those of the others, and signs what the votes
+// make (directory.Tally); once enough signatures are on the same bytes, that is the
+// snapshot. If a round brings none, because a directory was down or a descriptor
+// late, the next begins anew. A directory that signs two snapshots in one round is
+// found out by those who compare what they got, and reported.
+//
+// Directories, and the nodes that publish to them and fetch from them, speak HTTP
+// over TLS with pinned keys; Client is that side. It knows nothing of packets.
+// mixnet/node, mixnet/local and cmd import it.
+package authority
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"mailproxy/internal/codec"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// Config says which directory to run.
+type Config struct {
+	Document *directory.Document
+	Identity ed25519.PrivateKey // its public half is the directory's entry in Document
+	Dir      string             // what outlives the process; empty: nothing does
+	Listener net.Listener       // the authority closes it
+	Now      func() time.Time   // nil means time.Now
+	Logger   *slog.Logger       // nil discards
+}
+
+// An Authority runs from Start to Close.
+type Authority struct {
+	cfg     Config
+	doc     *directory.Document
+	self    *directory.Node
+	peers   []*directory.Node // the other directories
+	client  *Client
+	started time.Time
+	log     *slog.Logger
+	views   *directory.Views
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	http   *http.Server
+
+	mu          sync.Mutex // guards all below
+	descriptors map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor
+	ballots     map[directory.Epoch]*ballot
+	voted       votedRecord
+	caught      map[sphinx.NodeID]bool // directories that signed two snapshots
+}
+
+// A ballot is one round of voting on one epoch.
+type ballot struct {
+	round uint32
+	votes map[sphinx.NodeID]*directory.Vote
+	body  []byte // of the snapshot that the votes make; nil until they are counted
+	// signed are the signatures seen, by the bytes that they are on: more than one
+	// set of bytes when directories disagree.
+	signed map[string]map[sphinx.NodeID]directory.Signature
+}
+
+// votedRecord says in which round this directory voted last, so that one that was
+// killed does not vote twice in one.
+type votedRecord struct {
+	Version uint8                      `cbor:"1,keyasint"`
+	Rounds  map[directory.Epoch]uint32 `cbor:"2,keyasint"`
+}
+
+const recordVersion = 1
+
+// Start runs a directory until Close.
+func Start(cfg Config) (*Authority, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Authority{
+		cfg: cfg, doc: cfg.Document, started: cfg.Now(), views: directory.NewViews(cfg.Document),
+		descriptors: map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor{},
+		ballots:     map[directory.Epoch]*ballot{},
+		voted:       votedRecord{Version: recordVersion, Rounds: map[directory.Epoch]uint32{}},
+		caught:      map[sphinx.NodeID]bool{},
+	}
+	key := directory.Key(cfg.Identity.Public().(ed25519.PublicKey))
+	for _, n := range cfg.Document.WithRole(directory.RoleDirectory) {
+		if n.Identity == key {
+			a.self = n
+		} else {
+			a.peers = append(a.peers, n)
+		}
+	}
+	if a.self == nil {
+		return nil, errors.New("start directory: its identity key is no directory's in the network document")
+	}
+	a.log = cfg.Logger.With("directory", a.self.Name)
+	if err := a.load(); err != nil {
+		return nil, fmt.Errorf("start directory: %w", err)
+	}
+	var err error
+	if a.client, err = NewClient(cfg.Document, cfg.Identity); err != nil {
+		return nil, fmt.Errorf("start directory: %w", err)
+	}
+	config, err := wire.TLS(cfg.Identity, protocol, a.mayConnect)
+	if err != nil {
+		return nil, fmt.Errorf("start directory: %w", err)
+	}
+	a.http = &http.Server{
+		Handler:           a.handler(),
+		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		// Longer than clients keep a connection, or they would meet it half closed.
+		IdleTimeout: 2 * keepConnection,
+		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	a.wg.Go(func() {
+		if err := a.http.Serve(tls.NewListener(cfg.Listener, config)); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("directory: stopped listening", "err", err)
+		}
+	})
+	a.wg.Go(func() { a.run(ctx) })
+	return a, nil
+}
+
+// Close stops the directory and waits for it.
+func (a *Authority) Close() error {
+	a.cancel()
+	err := a.http.Close()
+	a.wg.Wait()
+	a.client.Close()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close directory %s: %w", a.self.Name, err)
+	}
+	return nil
+}
+
+// mayConnect lets in those who are in the network document.
+func (a *Authority) mayConnect(k directory.Key) error {
+	for i := range a.doc.Nodes {
+		if a.doc.Nodes[i].Identity == k {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: not a member of the network", wire.ErrPeer)
+}
+
+// Snapshot returns the snapshot of an epoch, or nil if there is none yet.
+func (a *Authority) Snapshot(e directory.Epoch) *directory.SignedSnapshot { return a.views.Signed(e) }
+
+// Caught returns the names of the directories that signed two snapshots of one
+// round.
+func (a *Authority) Caught() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var names []string
+	for _, n := range a.doc.WithRole(directory.RoleDirectory) {
+		if a.caught[n.ID()] {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// load reads what an earlier process left: snapshots that are still of use, and in
+// which rounds it voted.
+func (a *Authority) load() error {
+	if a.cfg.Dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(a.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(filepath.Join(a.cfg.Dir, votedFile))
+	if err == nil {
+		err = codec.Unmarshal(b, &a.voted)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read which rounds were voted in: %w", err)
+	}
+	if a.voted.Version != recordVersion || a.voted.Rounds == nil {
+		return fmt.Errorf("the record of rounds has version %d, this program reads %d", a.voted.Version, recordVersion)
+	}
+	files, err := filepath.Glob(filepath.Join(a.cfg.Dir, "*"+snapshotSuffix))
+	if err != nil {
+		return err
+	}
+	now := a.doc.Parameters.EpochAt(a.cfg.Now())
+	for _, file := range files {
+		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(file), snapshotSuffix), 10, 64)
+		if err != nil || directory.Epoch(n)+2 < now {
+			if err := os.Remove(file); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var s directory.SignedSnapshot
+		if err := codec.Unmarshal(b, &s); err != nil {
+			return fmt.Errorf("snapshot %s: %w", file, err)
+		}
+		if _, err := a.views.Add(&s); err != nil {
+			// Of an older network document, most likely: a new one is voted on.
+			a.log.Warn("directory: a kept snapshot is of no use", "err", err)
+		}
+	}
+	return nil
+}
+
+const (
+	votedFile      = "voted"
+	snapshotSuffix = ".snapshot"
+)
+
+// keep writes v to a file in the directory's own folder, all at once and synced.
+func (a *Authority) keep(name string, v any) error {
+	if a.cfg.Dir == "" {
+		return nil
+	}
+	b, err := codec.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(a.cfg.Dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(a.cfg.Dir, name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,385 @@
+package authority
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+)
+
+// council is a network of which the test holds all keys, with its directories.
+type council struct {
+	t        *testing.T
+	doc      *directory.Document
+	identity map[string]ed25519.PrivateKey
+	listener map[string]net.Listener
+	dir      map[string]string
+	running  map[string]*Authority
+}
+
+// newCouncil makes three directories, of which two must sign, and starts none.
+func newCouncil(t *testing.T, epoch time.Duration) *council {
+	c := &council{
+		t: t, identity: map[string]ed25519.PrivateKey{}, listener: map[string]net.Listener{},
+		dir: map[string]string{}, running: map[string]*Authority{},
+	}
+	p := directory.DefaultParameters().Scaled(1000)
+	p.Epoch = directory.Duration(epoch)
+	c.doc = &directory.Document{Format: directory.Format, Network: "council", Parameters: p, SnapshotThreshold: 2}
+	add := func(n directory.Node) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		pub, key, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Operator, n.Address, n.Identity = "operator of "+n.Name, l.Addr().String(), directory.Key(pub)
+		c.doc.Nodes = append(c.doc.Nodes, n)
+		c.identity[n.Name], c.listener[n.Name], c.dir[n.Name] = key, l, t.TempDir()
+	}
+	for i := range 3 {
+		add(directory.Node{Name: fmt.Sprintf("dir%d", i+1), Role: directory.RoleDirectory})
+	}
+	add(directory.Node{Name: "gateway", Role: directory.RoleGateway})
+	for l := 1; l <= directory.Layers; l++ {
+		add(directory.Node{Name: fmt.Sprintf("mix%d", l), Role: directory.RoleMix, Layer: l})
+	}
+	add(directory.Node{Name: "extra", Role: directory.RoleMix, Layer: 2})
+	add(directory.Node{Name: "service", Role: directory.RoleService, Provider: "north.test", Services: []string{"echo", "spool"}})
+	if err := c.doc.Check(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *council) node(name string) *directory.Node {
+	for i := range c.doc.Nodes {
+		if c.doc.Nodes[i].Name == name {
+			return &c.doc.Nodes[i]
+		}
+	}
+	c.t.Fatalf("no node %s", name)
+	return nil
+}
+
+func (c *council) start(names ...string) {
+	c.t.Helper()
+	for _, name := range names {
+		if c.listener[name] == nil {
+			l, err := net.Listen("tcp", c.node(name).Address)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			c.listener[name] = l
+		}
+		a, err := Start(Config{Document: c.doc, Identity: c.identity[name], Dir: c.dir[name], Listener: c.listener[name]})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.running[name] = a
+		c.t.Cleanup(func() { c.stop(name) })
+	}
+}
+
+func (c *council) stop(name string) {
+	a := c.running[name]
+	if a == nil {
+		return
+	}
+	delete(c.running, name)
+	c.listener[name] = nil
+	if err := a.Close(); err != nil {
+		c.t.Error(err)
+	}
+}
+
+func (c *council) epoch() directory.Epoch { return c.doc.Parameters.EpochAt(time.Now()) }
+
+// publish makes each of the nodes publish a key for e to the directories that run.
+func (c *council) publish(e directory.Epoch, names ...string) map[string]sphinx.PublicKey {
+	c.t.Helper()
+	keys := map[string]sphinx.PublicKey{}
+	for _, name := range names {
+		private, err := sphinx.NewPrivateKey(rand.Reader)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		keys[name] = private.Public()
+		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if taken, err := c.client(name).Publish(c.t.Context(), sd); taken != len(c.running) {
+			c.t.Fatalf("%d directories took the descriptor of %s: %v", taken, name, err)
+		}
+	}
+	return keys
+}
+
+func (c *council) client(name string) *Client {
+	c.t.Helper()
+	client, err := NewClient(c.doc, c.identity[name])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(client.Close)
+	return client
+}
+
+// snapshot waits for the snapshot of e and returns the view that it makes.
+func (c *council) snapshot(client *Client, e directory.Epoch) *directory.View {
+	c.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s, err := client.Snapshot(c.t.Context(), e)
+		if err == nil {
+			views := directory.NewViews(c.doc)
+			if _, err := views.Add(s); err != nil {
+				c.t.Fatal(err)
+			}
+			v, err := views.At(c.doc.Parameters.EpochStart(e))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			return v
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("no snapshot of %v: %v", e, err)
+		}
+	}
+}
+
+var members = []string{"gateway", "mix1", "mix2", "mix3", "extra", "service"}
+
+func TestDirectoriesAgree(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("", func(t *testing.T) { // its cleanups come before the leak check
+		c := newCouncil(t, time.Hour)
+		c.start("dir1", "dir2", "dir3")
+		e := c.epoch()
+		keys := c.publish(e, members...)
+		v := c.snapshot(c.client("gateway"), e)
+		for name, want := range keys {
+			if got, ok := v.Key(c.node(name)); !ok || got != want {
+				t.Errorf("key of %s in the snapshot: %x, %v, want %x", name, got, ok, want)
+			}
+		}
+		for name, a := range c.running {
+			for deadline := time.Now().Add(10 * time.Second); a.Snapshot(e) == nil; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s has no snapshot", name)
+				}
+			}
+		}
+		for name, a := range c.running {
+			if string(a.Snapshot(e).Body) != string(c.running["dir1"].Snapshot(e).Body) || len(a.Caught()) != 0 {
+				t.Errorf("%s has another snapshot, or caught %v", name, a.Caught())
+			}
+		}
+	})
+}
+
+// TestOneDirectoryAndOneNodeDown: what is down takes no part, and stops nothing.
+func TestOneDirectoryAndOneNodeDown(t *testing.T) {
+	// Short rounds: who is missing is waited for in each.
+	c := newCouncil(t, 20*time.Second)
+	c.start("dir1", "dir3")
+	c.listener["dir2"].Close()
+	c.listener["dir2"] = nil
+	e := c.epoch()
+	c.publish(e, "gateway", "mix1", "mix2", "mix3", "service")
+	c.publish(e+1, "gateway", "mix1", "mix2", "mix3", "service")
+	v := c.snapshot(c.client("mix1"), e+1)
+	if _, ok := v.Key(c.node("extra")); ok {
+		t.Error("a node that published nothing is in the snapshot")
+	}
+	if _, ok := v.Key(c.node("mix2")); !ok || len(v.Layer(2)) != 1 {
+		t.Error("a node that published is not in the snapshot")
+	}
+	// A directory that comes back gets what the others have agreed on.
+	c.start("dir2")
+	for deadline := time.Now().Add(20 * time.Second); c.running["dir2"].Snapshot(e+1) == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a directory that comes back stays without a snapshot")
+		}
+	}
+}
+
+// TestRestartKeepsItsWord restarts a directory: it has its snapshot, and does not
+// vote a second time in a round.
+func TestRestartKeepsItsWord(t *testing.T) {
+	c := newCouncil(t, time.Hour)
+	c.start("dir1", "dir2", "dir3")
+	e := c.epoch()
+	c.publish(e, members...)
+	c.snapshot(c.client("gateway"), e)
+	for c.running["dir1"].Snapshot(e) == nil {
+		time.Sleep(time.Millisecond)
+	}
+	before := c.running["dir1"].Snapshot(e)
+	c.stop("dir1")
+	c.start("dir1")
+	a := c.running["dir1"]
+	if after := a.Snapshot(e); after == nil || string(after.Body) != string(before.Body) {
+		t.Error("a restarted directory has lost its snapshot")
+	}
+	a.mu.Lock()
+	round, ok := a.voted.Rounds[e]
+	a.mu.Unlock()
+	if b, err := a.vote(e, round, time.Hour); !ok || b != nil || err != nil {
+		t.Errorf("a restarted directory votes again in round %d: %v, %v", round, b, err)
+	}
+}
+
+// TestTwoSnapshotsAreFoundOut has a directory sign two snapshots of one round.
+func TestTwoSnapshotsAreFoundOut(t *testing.T) {
+	c := newCouncil(t, time.Hour)
+	e := c.epoch()
+	var list []directory.SignedDescriptor
+	for _, name := range members {
+		private, err := sphinx.NewPrivateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, *sd)
+	}
+	body := func(list []directory.SignedDescriptor) []byte {
+		var votes []*directory.Vote
+		for _, name := range []string{"dir1", "dir2"} {
+			v, err := directory.NewVote(c.doc, e, 3, list, c.identity[name])
+			if err != nil {
+				t.Fatal(err)
+			}
+			votes = append(votes, v)
+		}
+		b, err := directory.Tally(c.doc, e, 3, votes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	all, without := body(list), body(slices.DeleteFunc(slices.Clone(list), func(sd directory.SignedDescriptor) bool {
+		x, err := sd.Open(c.doc)
+		return err != nil || x.Node == c.node("extra").ID()
+	}))
+	signed := func(b []byte, names ...string) *directory.SignedSnapshot {
+		s := &directory.SignedSnapshot{Body: b}
+		for _, name := range names {
+			s.Signatures = append(s.Signatures, directory.SignSnapshot(b, c.identity[name]))
+		}
+		return s
+	}
+
+	// A client that is shown both keeps the first, and names who lied.
+	views := directory.NewViews(c.doc)
+	if added, err := views.Add(signed(all, "dir1", "dir2")); !added || err != nil {
+		t.Fatal(added, err)
+	}
+	_, err := views.Add(signed(without, "dir2", "dir3"))
+	if !errors.Is(err, directory.ErrConflict) || !strings.Contains(err.Error(), "dir2") || strings.Contains(err.Error(), "dir1") {
+		t.Errorf("a second snapshot: %v, want ErrConflict that names dir2", err)
+	}
+
+	// So does a directory that sees both signatures.
+	c.start("dir1")
+	a := c.running["dir1"]
+	b := &ballot{round: 3, votes: map[sphinx.NodeID]*directory.Vote{}, signed: map[string]map[sphinx.NodeID]directory.Signature{}}
+	a.addSignatures(b, signed(all, "dir2"))
+	if len(a.Caught()) != 0 {
+		t.Error("caught after one signature")
+	}
+	a.addSignatures(b, signed(without, "dir2"))
+	if got := a.Caught(); len(got) != 1 || got[0] != "dir2" {
+		t.Errorf("caught %v, want dir2", got)
+	}
+}
+
+// TestRefused lists what is not believed, and the words.
+func TestRefused(t *testing.T) {
+	c := newCouncil(t, time.Hour)
+	e := c.epoch()
+	private, err := sphinx.NewPrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := directory.NewDescriptor(c.identity["mix1"], e, private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := directory.NewDescriptor(ed25519.NewKeyFromSeed(make([]byte, 32)), e, private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	altered := &directory.SignedDescriptor{Body: slices.Clone(good.Body), Signature: good.Signature}
+	altered.Body[len(altered.Body)-1] ^= 1
+	late, err := directory.NewDescriptor(c.identity["mix1"], e+5, private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.start("dir1")
+	c.listener["dir2"].Close() // so that they refuse at once
+	c.listener["dir3"].Close()
+	client := c.client("mix1")
+	for _, test := range []struct {
+		name string
+		sd   *directory.SignedDescriptor
+		says string
+	}{
+		{"altered", altered, `the signature of node "mix1" is false`},
+		{"of a stranger", stranger, "no node of the network document"},
+		{"for another time", late, "are both clocks right"},
+	} {
+		if taken, err := client.Publish(t.Context(), test.sd); taken != 0 || err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("a descriptor %s: %d took it, %v, want %q", test.name, taken, err, test.says)
+		}
+	}
+	// Who is not in the document may not even connect.
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.identity["stranger"] = key
+	if taken, _ := c.client("stranger").Publish(t.Context(), good); taken != 0 {
+		t.Error("a stranger may publish")
+	}
+
+	body, err := directory.Tally(c.doc, e, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := directory.SignSnapshot(body, c.identity["dir1"])
+	two := directory.SignSnapshot(body, c.identity["dir2"])
+	two.Signature = slices.Clone(two.Signature)
+	two.Signature[0] ^= 1
+	mix := directory.SignSnapshot(body, c.identity["mix1"])
+	for _, test := range []struct {
+		name string
+		sigs []directory.Signature
+		says string
+	}{
+		{"by too few", []directory.Signature{one, one}, "1 of 2 needed directories"},
+		{"falsely", []directory.Signature{one, two}, `the signature of directory "dir2" is false`},
+		{"by a mix", []directory.Signature{one, mix}, "no directory"},
+	} {
+		s := &directory.SignedSnapshot{Body: body, Signatures: test.sigs}
+		if _, err := directory.NewViews(c.doc).Add(s); err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("a snapshot signed %s: %v, want %q", test.name, err, test.says)
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"mailproxy/internal/codec"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+const (
+	protocol       = "http/1.1"
+	requestTimeout = 10 * time.Second
+	keepConnection = time.Minute // idle, by a client
+	maxBody        = 4 << 20     // bytes of a request or an answer
+)
+
+// ErrNone is returned by Client for what no directory has, or none yet.
+var ErrNone = errors.New("no directory has it")
+
+// handler answers nodes and the other directories.
+func (a *Authority) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/descriptor", a.postDescriptor)
+	mux.HandleFunc("GET /v1/snapshot/{epoch}", func(w http.ResponseWriter, r *http.Request) {
+		e, err := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
+		if s := a.views.Signed(directory.Epoch(e)); err == nil && s != nil {
+			a.write(w, s)
+			return
+		}
+		http.Error(w, "there is no snapshot of that epoch", http.StatusNotFound)
+	})
+	mux.HandleFunc("GET /v1/vote/{epoch}/{round}", a.ofBallot(func(b *ballot) any {
+		if v := b.votes[a.self.ID()]; v != nil {
+			return v
+		}
+		return nil
+	}))
+	mux.HandleFunc("GET /v1/signatures/{epoch}/{round}", a.ofBallot(func(b *ballot) any {
+		var sets []directory.SignedSnapshot
+		for body, signed := range b.signed {
+			s := directory.SignedSnapshot{Body: []byte(body)}
+			for _, g := range signed {
+				s.Signatures = append(s.Signatures, g)
+			}
+			sets = append(sets, s)
+		}
+		return sets
+	}))
+	return mux
+}
+
+// ofBallot answers with what get returns of a ballot; it is called with a.mu held.
+func (a *Authority) ofBallot(get func(*ballot) any) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		e, err1 := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
+		round, err2 := strconv.ParseUint(r.PathValue("round"), 10, 32)
+		var v any
+		if err1 == nil && err2 == nil {
+			a.mu.Lock()
+			if b := a.ballots[directory.Epoch(e)]; b != nil && b.round == uint32(round) {
+				v = get(b)
+			}
+			a.mu.Unlock()
+		}
+		if v == nil {
+			http.Error(w, "there is none of that round", http.StatusNotFound)
+			return
+		}
+		a.write(w, v)
+	}
+}
+
+func (a *Authority) write(w http.ResponseWriter, v any) {
+	b, err := codec.Marshal(v)
+	if err != nil {
+		a.log.Error("directory: encode answer", "err", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/cbor")
+	if _, err := w.Write(b); err != nil {
+		a.log.Debug("directory: answer not taken", "err", err)
+	}
+}
+
+// postDescriptor takes a node's key of this epoch or the next. Until it has voted,
+// a directory takes a later one instead: a node may have lost its key.
+func (a *Authority) postDescriptor(w http.ResponseWriter, r *http.Request) {
+	var sd directory.SignedDescriptor
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<12))
+	if err == nil {
+		err = codec.Unmarshal(b, &sd)
+	}
+	var x *directory.Descriptor
+	if err == nil {
+		x, err = sd.Open(a.doc)
+	}
+	if err == nil {
+		now := a.doc.Parameters.EpochAt(a.cfg.Now())
+		if x.Epoch != now && x.Epoch != now+1 {
+			err = fmt.Errorf("%w: it is for %v, now is %v; are both clocks right?", directory.ErrDescriptor, x.Epoch, now)
+		}
+	}
+	if err != nil {
+		a.log.Warn("directory: a descriptor is refused", "err", err)
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.descriptors[x.Epoch] == nil {
+		a.descriptors[x.Epoch] = map[sphinx.NodeID]directory.SignedDescriptor{}
+	}
+	a.descriptors[x.Epoch][x.Node] = sd
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// A Client speaks to the directories of a network, as a node or as another
+// directory. Its methods may be called from any goroutine.
+type Client struct {
+	doc  *directory.Document
+	http map[sphinx.NodeID]*http.Client // by directory
+}
+
+// NewClient makes a client that is known by identity.
+func NewClient(d *directory.Document, identity ed25519.PrivateKey) (*Client, error) {
+	c := &Client{doc: d, http: map[sphinx.NodeID]*http.Client{}}
+	// A directory that hangs must not cost the others their round.
+	timeout := min(requestTimeout, max(d.Parameters.Round()/4, 250*time.Millisecond))
+	for _, n := range d.WithRole(directory.RoleDirectory) {
+		config, err := wire.TLS(identity, protocol, func(k directory.Key) error {
+			if k != n.Identity {
+				return wire.ErrPeer
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		c.http[n.ID()] = &http.Client{Timeout: timeout, Transport: &http.Transport{
+			DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				d := tls.Dialer{Config: config}
+				return d.DialContext(ctx, network, address)
+			},
+			MaxIdleConns: 1, IdleConnTimeout: keepConnection,
+		}}
+	}
+	return c, nil
+}
+
+// Close closes idle connections.
+func (c *Client) Close() {
+	for _, h := range c.http {
+		h.CloseIdleConnections()
+	}
+}
+
+// Publish gives a descriptor to all directories. It returns how many took it, and
+// why the others did not.
+func (c *Client) Publish(ctx context.Context, sd *directory.SignedDescriptor) (taken int, err error) {
+	b, err := codec.Marshal(sd)
+	if err != nil {
+		return 0, err
+	}
+	var mu sync.Mutex // guards taken and errs
+	var errs []error
+	var wg sync.WaitGroup
+	for _, n := range c.doc.WithRole(directory.RoleDirectory) {
+		wg.Go(func() {
+			err := c.post(ctx, n, b)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("publish to directory %s: %w", n.Name, err))
+				return
+			}
+			taken++
+		})
+	}
+	wg.Wait()
+	return taken, errors.Join(errs...)
+}
+
+func (c *Client) post(ctx context.Context, n *directory.Node, b []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+n.Address+"/v1/descriptor", bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	resp, err := c.http[n.ID()].Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		return errors.Join(fmt.Errorf("it answered %s: %s", resp.Status, bytes.TrimSpace(text)), err)
+	}
+	return nil
+}
+
+// Snapshot fetches the snapshot of an epoch from one directory after the other, in
+// random order. Whether it is signed is for directory.Views to check. It returns
+// ErrNone if none of those that answer has it.
+func (c *Client) Snapshot(ctx context.Context, e directory.Epoch) (*directory.SignedSnapshot, error) {
+	list := c.doc.WithRole(directory.RoleDirectory)
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	err := fmt.Errorf("fetch snapshot: %w", ErrNone)
+	for _, n := range list {
+		s, ferr := c.snapshotFrom(ctx, n, e)
+		if ferr == nil {
+			return s, nil
+		}
+		if !errors.Is(ferr, ErrNone) {
+			err = fmt.Errorf("fetch snapshot from directory %s: %w", n.Name, ferr)
+		}
+	}
+	return nil, err
+}
+
+func (c *Client) snapshotFrom(ctx context.Context, n *directory.Node, e directory.Epoch) (*directory.SignedSnapshot, error) {
+	var s directory.SignedSnapshot
+	err := c.get(ctx, n, fmt.Sprintf("/v1/snapshot/%d", uint64(e)), &s)
+	return &s, err
+}
+
+func (c *Client) voteFrom(ctx context.Context, n *directory.Node, e directory.Epoch, round uint32) (*directory.Vote, error) {
+	var v directory.Vote
+	err := c.get(ctx, n, fmt.Sprintf("/v1/vote/%d/%d", uint64(e), round), &v)
+	return &v, err
+}
+
+func (c *Client) signaturesFrom(ctx context.Context, n *directory.Node, e directory.Epoch, round uint32) ([]directory.SignedSnapshot, error) {
+	var sets []directory.SignedSnapshot
+	err := c.get(ctx, n, fmt.Sprintf("/v1/signatures/%d/%d", uint64(e), round), &sets)
+	return sets, err
+}
+
+func (c *Client) get(ctx context.Context, n *directory.Node, path string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+n.Address+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http[n.ID()].Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusNotFound:
+		return ErrNone
+	case http.StatusOK:
+	default:
+		return fmt.Errorf("it answered %s", resp.Status)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return err
+	}
+	return codec.Unmarshal(b, v)
+}

@@ -1,0 +1,294 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+)
+
+// poll is how often a directory looks at what is to be done while an epoch has no
+// snapshot yet: a hundredth of a round, within reason.
+func (a *Authority) poll() time.Duration {
+	return min(max(a.doc.Parameters.Round()/100, 20*time.Millisecond), 500*time.Millisecond)
+}
+
+// run votes on this epoch and the next, until ctx ends.
+func (a *Authority) run(ctx context.Context) {
+	tick := time.NewTicker(a.poll())
+	defer tick.Stop()
+	for {
+		now := a.cfg.Now()
+		current := a.doc.Parameters.EpochAt(now)
+		for _, e := range []directory.Epoch{current, current + 1} {
+			if a.views.Signed(e) == nil && !now.Before(a.doc.Parameters.VoteTime(e)) {
+				if err := a.step(ctx, e, now); err != nil && ctx.Err() == nil {
+					a.log.Warn("directory: voting", "epoch", uint64(e), "err", err)
+				}
+			}
+		}
+		a.forget(current)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// forget drops what is of past epochs.
+func (a *Authority) forget(current directory.Epoch) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for e := range a.descriptors {
+		if e < current {
+			delete(a.descriptors, e)
+		}
+	}
+	for e := range a.ballots {
+		if e < current {
+			delete(a.ballots, e)
+		}
+	}
+	for e := range a.voted.Rounds {
+		if e < current {
+			delete(a.voted.Rounds, e)
+		}
+	}
+}
+
+// step does what can be done now for the snapshot of e.
+func (a *Authority) step(ctx context.Context, e directory.Epoch, now time.Time) error {
+	p := a.doc.Parameters
+	since := now.Sub(p.VoteTime(e))
+	round := uint32(since / p.Round())
+	elapsed := since % p.Round()
+
+	a.askFinished(ctx, e)
+	if a.views.Signed(e) != nil {
+		return nil
+	}
+	// Who starts in the middle of a round gives the others as much time as at its
+	// beginning.
+	b, err := a.vote(e, round, min(elapsed, now.Sub(a.started)))
+	if b == nil || err != nil {
+		return err
+	}
+	a.ask(ctx, e, b)
+	if err := a.count(e, b, elapsed); err != nil {
+		return err
+	}
+	return a.conclude(e, b)
+}
+
+// vote returns the ballot of the round, with this directory's vote in it, or nil
+// while it waits for descriptors, or if it voted in this round before it was
+// started.
+func (a *Authority) vote(e directory.Epoch, round uint32, waited time.Duration) (*ballot, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b := a.ballots[e]; b != nil && b.round == round {
+		return b, nil
+	}
+	if last, ok := a.voted.Rounds[e]; ok && last >= round {
+		return nil, nil
+	}
+	have := a.descriptors[e]
+	if len(have) < a.expected() && waited < a.doc.Parameters.Round()/4 {
+		return nil, nil // some may come yet
+	}
+	var list []directory.SignedDescriptor
+	for _, sd := range have {
+		list = append(list, sd)
+	}
+	v, err := directory.NewVote(a.doc, e, round, list, a.cfg.Identity)
+	if err != nil {
+		return nil, err
+	}
+	a.voted.Rounds[e] = round
+	if err := a.keep(votedFile, a.voted); err != nil {
+		return nil, fmt.Errorf("note the vote: %w", err)
+	}
+	b := &ballot{
+		round: round, votes: map[sphinx.NodeID]*directory.Vote{a.self.ID(): v},
+		signed: map[string]map[sphinx.NodeID]directory.Signature{},
+	}
+	a.ballots[e] = b
+	return b, nil
+}
+
+// expected is how many nodes there are that publish descriptors.
+func (a *Authority) expected() int {
+	return len(a.doc.Nodes) - len(a.doc.WithRole(directory.RoleDirectory))
+}
+
+// askFinished takes the snapshot of e from another directory that has it.
+func (a *Authority) askFinished(ctx context.Context, e directory.Epoch) {
+	var wg sync.WaitGroup
+	for _, peer := range a.peers {
+		wg.Go(func() {
+			if s, err := a.client.snapshotFrom(ctx, peer, e); err == nil {
+				a.take(s, peer)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// ask fetches from the other directories what this one has not: their votes, and
+// the signatures that they have seen.
+func (a *Authority) ask(ctx context.Context, e directory.Epoch, b *ballot) {
+	var wg sync.WaitGroup
+	for _, peer := range a.peers {
+		wg.Go(func() {
+			a.mu.Lock()
+			missing := b.votes[peer.ID()] == nil && b.body == nil
+			a.mu.Unlock()
+			if missing {
+				a.fetchVote(ctx, peer, e, b)
+			}
+			sets, err := a.client.signaturesFrom(ctx, peer, e, b.round)
+			if err != nil {
+				return // it is down, or has none yet
+			}
+			for _, s := range sets {
+				if x, err := directory.ParseSnapshot(a.doc, s.Body); err != nil || x.Epoch != e || x.Round != b.round {
+					a.log.Warn("directory: signatures are on what is no snapshot of the round", "from", peer.Name, "err", err)
+					continue
+				}
+				a.addSignatures(b, &s)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (a *Authority) fetchVote(ctx context.Context, peer *directory.Node, e directory.Epoch, b *ballot) {
+	v, err := a.client.voteFrom(ctx, peer, e, b.round)
+	if err != nil {
+		return // likewise
+	}
+	s, err := v.Open(a.doc)
+	if err != nil || v.Directory != peer.ID() || s.Epoch != e || s.Round != b.round {
+		a.log.Warn("directory: a vote is not valid", "from", peer.Name, "err", err)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b.votes[peer.ID()] = v
+}
+
+// take takes up a snapshot that another directory has finished.
+func (a *Authority) take(s *directory.SignedSnapshot, from *directory.Node) {
+	added, err := a.views.Add(s)
+	if err != nil {
+		a.log.Error("directory: a snapshot is refused", "from", from.Name, "err", err)
+		return
+	}
+	if !added {
+		return
+	}
+	if err := a.keepSnapshot(s); err != nil {
+		a.log.Error("directory: a snapshot is not kept", "err", err)
+	}
+}
+
+func (a *Authority) keepSnapshot(s *directory.SignedSnapshot) error {
+	x, _, err := s.Open(a.doc)
+	if err != nil {
+		return err
+	}
+	return a.keep(fmt.Sprintf("%d%s", uint64(x.Epoch), snapshotSuffix), s)
+}
+
+// addSignatures takes up what others have signed, and notices who has signed two
+// different snapshots in one round.
+func (a *Authority) addSignatures(b *ballot, s *directory.SignedSnapshot) {
+	for _, g := range s.Signatures {
+		n, err := g.Verify(a.doc, s.Body)
+		if err != nil {
+			a.log.Warn("directory: a signature is not valid", "err", err)
+			continue
+		}
+		a.mu.Lock()
+		set := b.signed[string(s.Body)]
+		if set == nil {
+			set = map[sphinx.NodeID]directory.Signature{}
+			b.signed[string(s.Body)] = set
+		}
+		set[g.Directory] = g
+		twice := 0
+		for _, other := range b.signed {
+			if _, ok := other[g.Directory]; ok {
+				twice++
+			}
+		}
+		report := twice > 1 && !a.caught[g.Directory]
+		if report {
+			a.caught[g.Directory] = true
+		}
+		a.mu.Unlock()
+		if report {
+			a.log.Error("directory: another directory has signed two snapshots in one round: it lies, or its key is stolen; tell the other operators", "name", n.Name)
+		}
+	}
+}
+
+// count makes the snapshot from the votes and signs it, once all are there or half
+// the round is over.
+func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) error {
+	a.mu.Lock()
+	if b.body != nil || len(b.votes) < a.doc.SnapshotThreshold ||
+		len(b.votes) <= len(a.peers) && elapsed < a.doc.Parameters.Round()/2 {
+		a.mu.Unlock()
+		return nil
+	}
+	var votes []*directory.Vote
+	for _, v := range b.votes {
+		votes = append(votes, v)
+	}
+	a.mu.Unlock()
+	body, err := directory.Tally(a.doc, e, b.round, votes)
+	if err != nil {
+		return err
+	}
+	if err := directory.Usable(a.doc, body); err != nil {
+		return err // the next round may do better
+	}
+	g := directory.SignSnapshot(body, a.cfg.Identity)
+	a.mu.Lock()
+	b.body = body
+	a.mu.Unlock()
+	a.addSignatures(b, &directory.SignedSnapshot{Body: body, Signatures: []directory.Signature{g}})
+	return nil
+}
+
+// conclude takes up the snapshot once enough directories have signed the same.
+func (a *Authority) conclude(e directory.Epoch, b *ballot) error {
+	a.mu.Lock()
+	var done *directory.SignedSnapshot
+	for body, set := range b.signed {
+		if len(set) < a.doc.SnapshotThreshold {
+			continue
+		}
+		done = &directory.SignedSnapshot{Body: []byte(body)}
+		for _, g := range set {
+			done.Signatures = append(done.Signatures, g)
+		}
+	}
+	a.mu.Unlock()
+	if done == nil {
+		return nil
+	}
+	if _, err := a.views.Add(done); err != nil {
+		return fmt.Errorf("finish snapshot: %w", err)
+	}
+	if err := a.keepSnapshot(done); err != nil {
+		return fmt.Errorf("keep snapshot: %w", err)
+	}
+	a.log.Info("directory: snapshot finished", "epoch", uint64(e), "round", b.round, "signatures", len(done.Signatures))
+	return nil
+}

@@ -1,0 +1,255 @@
+// Package keyring holds a node's mix keys: one for each epoch, with the replay
+// tags of every packet seen under it. A key is made ahead of its epoch, accepted
+// for a while after it, and then erased with its tags.
+//
+// With a directory, keys and tags outlive the process, so that a node that was
+// killed goes on with its key and refuses what it saw before. It publishes
+// nothing and knows no other node. mixnet/node imports it.
+package keyring
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+)
+
+// ErrReplayed is returned by Unwrap for a packet that was seen before.
+var ErrReplayed = errors.New("packet was seen before")
+
+// A Ring holds the keys of one node. Its methods may be called from any goroutine.
+type Ring struct {
+	p   directory.Parameters
+	dir string // empty: keys live in memory
+	now func() time.Time
+
+	mu   sync.RWMutex // guards keys
+	keys map[directory.Epoch]*epochKey
+}
+
+// epochKey is a key and what was seen under it.
+type epochKey struct {
+	private *sphinx.PrivateKey
+	tags    *Tags
+}
+
+// Open reads the keys in dir, which is made if need be, and erases those whose
+// time is over. With an empty dir keys live in memory only.
+func Open(dir string, p directory.Parameters, now func() time.Time) (*Ring, error) {
+	r := &Ring{p: p, dir: dir, now: now, keys: map[directory.Epoch]*epochKey{}}
+	if dir == "" {
+		return r, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open mix keys: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open mix keys: %w", err)
+	}
+	for _, entry := range entries {
+		number, ok := strings.CutSuffix(entry.Name(), keySuffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("open mix keys: %s is not the name of a key file", entry.Name())
+		}
+		if err := r.load(directory.Epoch(n)); err != nil {
+			return nil, errors.Join(fmt.Errorf("open mix keys: %w", err), r.Close())
+		}
+	}
+	return r, r.Tidy()
+}
+
+const (
+	keySuffix  = ".key"
+	tagsSuffix = ".tags"
+)
+
+func (r *Ring) file(e directory.Epoch, suffix string) string {
+	return filepath.Join(r.dir, strconv.FormatUint(uint64(e), 10)+suffix)
+}
+
+func (r *Ring) load(e directory.Epoch) error {
+	b, err := os.ReadFile(r.file(e, keySuffix))
+	if err != nil {
+		return err
+	}
+	private, err := sphinx.PrivateKeyFromBytes(b)
+	clear(b)
+	if err != nil {
+		return fmt.Errorf("key file of %v: %w", e, err)
+	}
+	tags, err := OpenTags(r.file(e, tagsSuffix))
+	if err != nil {
+		return err
+	}
+	r.keys[e] = &epochKey{private: private, tags: tags}
+	return nil
+}
+
+// Public returns the public key for e, making the key if there is none yet; then
+// it is on disk before Public returns.
+func (r *Ring) Public(e directory.Epoch) (sphinx.PublicKey, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k := r.keys[e]; k != nil {
+		return k.private.Public(), nil
+	}
+	private, err := sphinx.NewPrivateKey(rand.Reader)
+	if err != nil {
+		return sphinx.PublicKey{}, fmt.Errorf("make mix key: %w", err)
+	}
+	tags := NewTags()
+	if r.dir != "" {
+		if err := writeKey(r.file(e, keySuffix), private.Bytes()); err != nil {
+			return sphinx.PublicKey{}, fmt.Errorf("make mix key: %w", err)
+		}
+		if tags, err = OpenTags(r.file(e, tagsSuffix)); err != nil {
+			return sphinx.PublicKey{}, fmt.Errorf("make mix key: %w", err)
+		}
+	}
+	r.keys[e] = &epochKey{private: private, tags: tags}
+	return private.Public(), nil
+}
+
+// writeKey writes a key so that a crash leaves all of it or nothing.
+func writeKey(file string, b []byte) error {
+	defer clear(b)
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// live reports whether packets under the key of e are accepted at t: during its
+// epoch, for KeyGrace after it, and for as long before it as clocks may differ.
+func (r *Ring) live(e directory.Epoch, t time.Time) bool {
+	early := min(directory.Grace, time.Duration(r.p.Epoch)/4)
+	return !t.Before(r.p.EpochStart(e).Add(-early)) && t.Before(r.p.EpochStart(e+1).Add(r.p.KeyGrace()))
+}
+
+// Unwrap strips this node's layer from a packet, as sphinx.PrivateKey.Unwrap does,
+// with whichever live key fits, and notes the packet as seen. It returns
+// ErrReplayed for one that was seen, and sphinx.ErrMAC if no key fits, be it that
+// the key is erased.
+func (r *Ring) Unwrap(packet []byte) (sphinx.Unwrapped, error) {
+	now := r.now()
+	current := r.p.EpochAt(now)
+	err := error(sphinx.ErrMAC)
+	for _, e := range []directory.Epoch{current, current - 1, current + 1} {
+		if !r.live(e, now) {
+			continue
+		}
+		r.mu.RLock()
+		k := r.keys[e]
+		r.mu.RUnlock()
+		if k == nil {
+			continue
+		}
+		var u sphinx.Unwrapped
+		u, err = k.private.Unwrap(packet) // leaves the packet alone if it fails with ErrMAC
+		if errors.Is(err, sphinx.ErrMAC) {
+			continue
+		}
+		if err != nil {
+			return u, err
+		}
+		fresh, err := k.tags.Add(u.Tag)
+		if err != nil {
+			return sphinx.Unwrapped{}, err
+		}
+		if !fresh {
+			return sphinx.Unwrapped{}, ErrReplayed
+		}
+		return u, nil
+	}
+	return sphinx.Unwrapped{}, err
+}
+
+// Tidy erases the keys whose time is over, in memory and on disk.
+func (r *Ring) Tidy() error {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for e, k := range r.keys {
+		if !now.After(r.p.EpochStart(e + 1).Add(r.p.KeyGrace())) {
+			continue
+		}
+		k.private.Erase()
+		delete(r.keys, e)
+		errs = append(errs, k.tags.Close())
+		if r.dir != "" {
+			errs = append(errs, erase(r.file(e, keySuffix)), remove(r.file(e, tagsSuffix)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("erase mix keys: %w", err)
+	}
+	return nil
+}
+
+// erase overwrites a key file before it removes it. What a file system with
+// copies or a disk with spare blocks keeps is beyond it: see the threat model.
+func erase(file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.Write(make([]byte, sphinx.KeySize))
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	return errors.Join(err, remove(file))
+}
+
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Tags returns how many packets were seen under all keys that are kept.
+func (r *Ring) Tags() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n := 0
+	for _, k := range r.keys {
+		n += k.tags.Len()
+	}
+	return n
+}
+
+// Close closes the files. Keys stay on disk, and are gone from memory.
+func (r *Ring) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, k := range r.keys {
+		if r.dir != "" {
+			k.private.Erase()
+		}
+		errs = append(errs, k.tags.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close mix keys: %w", err)
+	}
+	return nil
+}
