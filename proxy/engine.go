@@ -20,8 +20,8 @@ import (
 // All times by which accounts are looked after.
 var (
 	// tendEvery is how often keys are looked at for rotation, and inboxes for what
-	// has waited too long.
-	tendEvery = time.Hour
+	// has waited too long or could not be delivered for want of disk.
+	tendEvery = time.Minute
 	// registerFirst and registerMost bound the wait after a provider refused for a
 	// reason that may pass.
 	registerFirst = 10 * time.Second
