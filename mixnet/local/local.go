@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -91,7 +93,7 @@ func Start(cfg Config) (*Network, error) {
 		return nil, fmt.Errorf("start local network: %w", err)
 	}
 	add := func(d directory.Node, services map[string]node.Service) error {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listen()
 		if err != nil {
 			return err
 		}
@@ -152,6 +154,29 @@ func Start(cfg Config) (*Network, error) {
 		}
 	}
 	return n, nil
+}
+
+// Ports of nodes lie below those that systems give to outgoing connections
+// (32768 and up on Linux): a node that is stopped must find its port free again.
+const (
+	firstPort = 20000
+	ports     = 12000
+)
+
+// port is a random place to begin at, so that two processes do not meet, and grows.
+var port atomic.Uint32
+
+func init() { port.Store(mathrand.Uint32N(ports)) }
+
+// listen takes the next free port.
+func listen() (l net.Listener, err error) {
+	for range ports {
+		p := firstPort + port.Add(1)%ports
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("find a free port: %w", err)
 }
 
 // sign has the gateways' operators sign doc, and reads it back as anyone would.
