@@ -12,8 +12,6 @@
 package directory
 
 import (
-	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -21,11 +19,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-
-	"github.com/pelletier/go-toml/v2"
-	"golang.org/x/mod/sumdb/note"
 
 	"mailproxy/mixnet/sphinx"
 )
@@ -233,22 +227,24 @@ func goodRate(r float64) bool { return r > 0 && r <= 1000 }
 
 func (d *Document) checkNodes() error {
 	ids := map[sphinx.NodeID]string{}
+	names := map[string]bool{}
 	providers := map[string]string{}
 	gatewayOperators := map[string]bool{}
 	layers := map[int]int{}
 	var echo, gateways, directories int
 	for i := range d.Nodes {
 		n := &d.Nodes[i]
-		if n.Name == "" || n.Operator == "" {
-			return fmt.Errorf("%w: node %d has no name or no operator", ErrDocument, i)
+		if err := n.Check(); err != nil {
+			return err
 		}
+		if names[n.Name] {
+			return fmt.Errorf("%w: two nodes are called %q", ErrDocument, n.Name)
+		}
+		names[n.Name] = true
 		if other, ok := ids[n.ID()]; ok {
 			return fmt.Errorf("%w: nodes %q and %q have one identity key", ErrDocument, other, n.Name)
 		}
 		ids[n.ID()] = n.Name
-		if _, port, err := net.SplitHostPort(n.Address); err != nil || !goodPort(port) {
-			return fmt.Errorf("%w: node %q: address %q is not host:port", ErrDocument, n.Name, n.Address)
-		}
 		switch n.Role {
 		case RoleGateway:
 			gateways++
@@ -256,25 +252,17 @@ func (d *Document) checkNodes() error {
 		case RoleDirectory:
 			directories++
 		case RoleMix:
-			if n.Layer < 1 || n.Layer > Layers {
-				return fmt.Errorf("%w: mix %q: layer %d is not between 1 and %d", ErrDocument, n.Name, n.Layer, Layers)
-			}
 			layers[n.Layer]++
 		case RoleService:
 			if slices.Contains(n.Services, "echo") {
 				echo++
 			}
 			if slices.Contains(n.Services, "spool") {
-				if n.Provider == "" {
-					return fmt.Errorf("%w: node %q runs a spool and has no provider", ErrDocument, n.Name)
-				}
 				if other, ok := providers[n.Provider]; ok {
 					return fmt.Errorf("%w: nodes %q and %q run the spool of one provider", ErrDocument, other, n.Name)
 				}
 				providers[n.Provider] = n.Name
 			}
-		default:
-			return fmt.Errorf("%w: node %q has the unknown role %q", ErrDocument, n.Name, n.Role)
 		}
 	}
 	for l := 1; l <= Layers; l++ {
@@ -296,6 +284,30 @@ func (d *Document) checkNodes() error {
 	return nil
 }
 
+// Check returns an error that says what is wrong with the entry by itself, or nil.
+func (n *Node) Check() error {
+	if n.Name == "" || n.Operator == "" {
+		return fmt.Errorf("%w: a node at %q has no name or no operator", ErrDocument, n.Address)
+	}
+	if _, port, err := net.SplitHostPort(n.Address); err != nil || !goodPort(port) {
+		return fmt.Errorf("%w: node %q: address %q is not host:port", ErrDocument, n.Name, n.Address)
+	}
+	switch n.Role {
+	case RoleGateway, RoleDirectory:
+	case RoleMix:
+		if n.Layer < 1 || n.Layer > Layers {
+			return fmt.Errorf("%w: mix %q: layer %d is not between 1 and %d", ErrDocument, n.Name, n.Layer, Layers)
+		}
+	case RoleService:
+		if slices.Contains(n.Services, "spool") && n.Provider == "" {
+			return fmt.Errorf("%w: node %q runs a spool and has no provider", ErrDocument, n.Name)
+		}
+	default:
+		return fmt.Errorf("%w: node %q has the unknown role %q", ErrDocument, n.Name, n.Role)
+	}
+	return nil
+}
+
 func goodPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0
@@ -303,110 +315,3 @@ func goodPort(s string) bool {
 
 // Layers is the number of mix layers that a path crosses.
 const Layers = 3
-
-// Trust names the keys that may sign a network document and how many must have.
-type Trust struct {
-	Keys      []string `toml:"keys"` // C2SP verifier keys, name+hash+base64
-	Threshold int      `toml:"threshold"`
-}
-
-// Sign checks d and returns it as a note signed by every one of keys, which are
-// C2SP signer keys.
-func Sign(d *Document, keys ...string) ([]byte, error) {
-	if err := d.Check(); err != nil {
-		return nil, err
-	}
-	text, err := toml.Marshal(d)
-	if err != nil {
-		return nil, fmt.Errorf("encode network document: %w", err)
-	}
-	var signers []note.Signer
-	for _, k := range keys {
-		s, err := note.NewSigner(k)
-		if err != nil {
-			return nil, fmt.Errorf("sign network document: %w", err)
-		}
-		signers = append(signers, s)
-	}
-	msg, err := note.Sign(&note.Note{Text: string(text)}, signers...)
-	if err != nil {
-		return nil, fmt.Errorf("sign network document: %w", err)
-	}
-	return msg, nil
-}
-
-// Open checks the signatures of msg against trust, and the document in it. It
-// wraps ErrUntrusted or ErrDocument.
-func Open(msg []byte, trust Trust) (*Document, error) {
-	if len(msg) > maxDocument {
-		return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrDocument, len(msg), maxDocument)
-	}
-	if trust.Threshold < 1 || trust.Threshold > len(trust.Keys) {
-		return nil, fmt.Errorf("check network document: a threshold of %d with %d trusted keys makes no sense", trust.Threshold, len(trust.Keys))
-	}
-	var verifiers []note.Verifier
-	for _, k := range trust.Keys {
-		v, err := note.NewVerifier(k)
-		if err != nil {
-			return nil, fmt.Errorf("check network document: trusted key %q: %w", k, err)
-		}
-		if slices.ContainsFunc(verifiers, func(w note.Verifier) bool {
-			return w.Name() == v.Name() && w.KeyHash() == v.KeyHash()
-		}) {
-			return nil, fmt.Errorf("check network document: trusted key %q is listed twice", k)
-		}
-		verifiers = append(verifiers, v)
-	}
-	n, err := note.Open(msg, note.VerifierList(verifiers...))
-	var bad *note.InvalidSignatureError
-	var unverified *note.UnverifiedNoteError
-	switch {
-	case errors.As(err, &bad):
-		return nil, fmt.Errorf("%w: the signature of %q is false: the document was altered", ErrUntrusted, bad.Name)
-	case errors.As(err, &unverified):
-		return nil, fmt.Errorf("%w: none of the %d trusted keys has signed it", ErrUntrusted, len(verifiers))
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
-	case len(n.Sigs) < trust.Threshold: // note.Open counts each key once
-		return nil, fmt.Errorf("%w: %d of %d needed have signed (%s)", ErrUntrusted, len(n.Sigs), trust.Threshold, signers(n))
-	}
-	return parse([]byte(n.Text))
-}
-
-func signers(n *note.Note) string {
-	var names []string
-	for _, s := range n.Sigs {
-		names = append(names, s.Name)
-	}
-	return strings.Join(names, ", ")
-}
-
-func parse(text []byte) (*Document, error) {
-	d := Document{hash: hashText(text)}
-	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&d); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
-	}
-	if err := d.Check(); err != nil {
-		return nil, err
-	}
-	return &d, nil
-}
-
-// VerifierKey returns the verifier key of a C2SP signer key.
-func VerifierKey(signer string) (string, error) {
-	// PRIVATE+KEY+name+hash+base64(algorithm, seed), see c2sp.org/signed-note.
-	parts := strings.SplitN(signer, "+", 5)
-	if len(parts) != 5 {
-		return "", errors.New("signer key is malformed")
-	}
-	raw, err := base64.StdEncoding.DecodeString(parts[4])
-	if err != nil || len(raw) != 1+ed25519.SeedSize {
-		return "", errors.New("signer key is malformed")
-	}
-	pub := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
-	v, err := note.NewEd25519VerifierKey(parts[2], pub)
-	if err != nil {
-		return "", fmt.Errorf("derive verifier key: %w", err)
-	}
-	return v, nil
-}
