@@ -308,6 +308,17 @@ func TestTwoSnapshotsAreFoundOut(t *testing.T) {
 	if got := a.Caught(); len(got) != 1 || got[0] != "dir2" {
 		t.Errorf("caught %v, want dir2", got)
 	}
+
+	// What more it signs is not kept: all that is kept is handed on, and an answer
+	// that is too long would keep honest directories from each other's signatures.
+	a.addSignatures(b, signed(body(list[1:]), "dir2"))
+	if len(b.signed) != 2 {
+		t.Errorf("%d snapshots of one liar are kept, want 2", len(b.signed))
+	}
+	a.addSignatures(b, signed(all, "dir3"))
+	if len(b.signed[string(all)]) != 2 || len(a.Caught()) != 1 {
+		t.Errorf("%d signatures on the first snapshot, want 2; caught %v", len(b.signed[string(all)]), a.Caught())
+	}
 }
 
 // TestRefused lists what is not believed, and the words.

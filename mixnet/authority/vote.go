@@ -214,19 +214,25 @@ func (a *Authority) addSignatures(b *ballot, s *directory.SignedSnapshot) {
 			continue
 		}
 		a.mu.Lock()
+		others := 0 // bodies that it has signed beside this one
+		for body, set := range b.signed {
+			if _, ok := set[g.Directory]; ok && body != string(s.Body) {
+				others++
+			}
+		}
+		if others > 1 {
+			// Two prove that it lies. Were all kept and handed on, one directory
+			// could fill the others' memory, and make their answers too long to read.
+			a.mu.Unlock()
+			continue
+		}
 		set := b.signed[string(s.Body)]
 		if set == nil {
 			set = map[sphinx.NodeID]directory.Signature{}
 			b.signed[string(s.Body)] = set
 		}
 		set[g.Directory] = g
-		twice := 0
-		for _, other := range b.signed {
-			if _, ok := other[g.Directory]; ok {
-				twice++
-			}
-		}
-		report := twice > 1 && !a.caught[g.Directory]
+		report := others > 0 && !a.caught[g.Directory]
 		if report {
 			a.caught[g.Directory] = true
 		}
