@@ -3,9 +3,12 @@ package authority
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +18,7 @@ import (
 
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
 )
 
 // council is a network of which the test holds all keys, with its directories.
@@ -392,5 +396,23 @@ func TestRefused(t *testing.T) {
 		if _, err := directory.NewViews(c.doc).Add(s); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("a snapshot signed %s: %v, want %q", test.name, err, test.says)
 		}
+	}
+}
+
+// TestNoRedirection has a directory send its asker elsewhere.
+func TestNoRedirection(t *testing.T) {
+	c := newCouncil(t, time.Hour)
+	asked := false
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer elsewhere.Close()
+	config, err := wire.TLS(c.identity["dir1"], protocol, func(directory.Key) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	liar := &http.Server{Handler: http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect)}
+	defer liar.Close()
+	go liar.Serve(tls.NewListener(c.listener["dir1"], config)) // ends with Close
+	if _, err := c.client("mix1").snapshotFrom(t.Context(), c.node("dir1"), c.epoch()); err == nil || asked {
+		t.Errorf("the redirection was followed: %v; error %v", asked, err)
 	}
 }

@@ -151,7 +151,7 @@ func NewClient(d *directory.Document, identity ed25519.PrivateKey) (*Client, err
 		if err != nil {
 			return nil, err
 		}
-		c.http[n.ID()] = &http.Client{Timeout: timeout, Transport: &http.Transport{
+		c.http[n.ID()] = &http.Client{Timeout: timeout, CheckRedirect: noRedirect, Transport: &http.Transport{
 			DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				d := tls.Dialer{Config: config}
 				return d.DialContext(ctx, network, address)
@@ -161,6 +161,10 @@ func NewClient(d *directory.Document, identity ed25519.PrivateKey) (*Client, err
 	}
 	return c, nil
 }
+
+// noRedirect takes a redirection for the answer, which is none: a directory must
+// not send its askers to hosts of its choice, for which no key is pinned.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Close closes idle connections.
 func (c *Client) Close() {
