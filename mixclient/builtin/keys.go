@@ -89,9 +89,14 @@ type pieces struct {
 	body  []byte
 }
 
+// maxPieces bounds what pieces collects, in bytes: more than any valid snapshot.
+const maxPieces = 2 << 20
+
 // piece takes a frame with a piece of a snapshot, and the snapshot with the last.
-// Pieces come in order; a first piece begins anew. A gateway that hands on what
-// does not verify is given up.
+// Pieces come in order; a first piece begins anew. Those that follow no first one
+// are passed over: where a connection broke off, the next one begins with what was
+// left, and a full queue drops what is oldest. A gateway that hands on what does
+// not verify is given up.
 func (c *Client) piece(p *pieces, body []byte) error {
 	epoch := directory.Epoch(binary.BigEndian.Uint64(body))
 	sent := time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))
@@ -101,8 +106,12 @@ func (c *Client) piece(p *pieces, body []byte) error {
 	if index == 0 {
 		*p = pieces{epoch: epoch}
 	}
-	if size > len(rest) || index >= count || index != p.next || epoch != p.epoch {
+	if size > len(rest) || index >= count || len(p.body)+size > maxPieces {
 		return fmt.Errorf("%w: piece of a snapshot", wire.ErrFrame)
+	}
+	if index != p.next || epoch != p.epoch {
+		*p = pieces{next: -1} // until a first piece
+		return nil
 	}
 	p.body = append(p.body, rest[:size]...)
 	p.next++
