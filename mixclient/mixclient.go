@@ -157,6 +157,10 @@ type Status struct {
 	Queries, Reads, Loops uint64 // packets sent of each kind
 	Lost                  uint64 // packets of all kinds whose reply never came
 	LoopsSent, LoopsBack  uint64 // of the loops that measure loss: sent, and returned
+	// LoopsLost is the share of the last hundred of these that were lost, and
+	// LoopAlarm says that it is so high that a node is broken or an attack goes on.
+	LoopsLost float64
+	LoopAlarm bool
 
 	// BytesPerDay is what the cover traffic costs each way, on average.
 	BytesPerDay int64

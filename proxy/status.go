@@ -35,6 +35,9 @@ type NetworkStatus struct {
 	Lost        uint64  `json:"lost"`
 	LoopsSent   uint64  `json:"loops_sent"` // those that measure loss
 	LoopsBack   uint64  `json:"loops_back"`
+	LoopsLost   float64 `json:"loops_lost"` // share of the last hundred
+	LoopAlarm   bool    `json:"loop_alarm"`
+	ClockOffset float64 `json:"clock_offset_seconds"` // of the network's clock to ours
 	InFlight    int     `json:"in_flight"`
 	BytesPerDay int64   `json:"bytes_per_day"` // each way
 	PerSecond   float64 `json:"packets_per_second"`
@@ -66,7 +69,8 @@ func (a *account) status() AccountStatus {
 	s.Network = NetworkStatus{
 		Connected: n.Connected, Reason: n.Reason,
 		SlotsMail: n.Queries, SlotsRead: n.Reads, SlotsCover: n.Loops + n.LoopsSent,
-		Lost: n.Lost, LoopsSent: n.LoopsSent, LoopsBack: n.LoopsBack, InFlight: n.InFlight,
+		Lost: n.Lost, LoopsSent: n.LoopsSent, LoopsBack: n.LoopsBack,
+		LoopsLost: n.LoopsLost, LoopAlarm: n.LoopAlarm, ClockOffset: n.ClockOffset.Seconds(), InFlight: n.InFlight,
 		BytesPerDay: n.BytesPerDay, PerSecond: n.QueryRate + n.ReadRate + n.LoopRate,
 		RoundTripMS: n.RoundTrip.Milliseconds(),
 	}

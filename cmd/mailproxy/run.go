@@ -86,6 +86,9 @@ func providers(d *directory.Document) []string {
 	return names
 }
 
+// clockTold is from which difference of clocks on, in seconds, status tells of it.
+const clockTold = 20
+
 // costs says in plain words what the cover traffic takes.
 func costs(s mixclient.Status) string {
 	return fmt.Sprintf("%.1f GB a day each way", float64(s.BytesPerDay)/1e9)
@@ -238,9 +241,15 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		} else {
 			fmt.Printf("  offline: %s\n", n.Reason)
 		}
+		if off := n.ClockOffset; off > clockTold || off < -clockTold {
+			fmt.Printf("  this computer's clock differs from the network's by %.0f s\n", off)
+		}
 		fmt.Printf("  sent so far: %d for mail, %d reads, %d cover; %d got lost\n", n.SlotsMail, n.SlotsRead, n.SlotsCover, n.Lost)
 		if n.LoopsSent > 0 {
 			fmt.Printf("  of %d loops that measure loss %d are back\n", n.LoopsSent, n.LoopsBack)
+			if n.LoopAlarm {
+				fmt.Printf("  WARNING: %.0f %% of the last ones were lost: a node is broken, or packets are dropped on purpose\n", 100*n.LoopsLost)
+			}
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/loss"
 	"mailproxy/mixnet/node"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
@@ -76,6 +77,7 @@ type Client struct {
 	self    sphinx.Recipient // where gateways send our replies
 	seed    *lockedRand
 	slots   func(Slot) // may be nil
+	loops   loss.Monitor
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -244,6 +246,8 @@ func (c *Client) Status() mixclient.Status {
 	defer c.mu.Unlock()
 	s := c.status
 	s.Waiting, s.InFlight = len(c.waiting), len(c.pending)
+	loops := c.loops.Report()
+	s.LoopsSent, s.LoopsBack, s.LoopsLost, s.LoopAlarm = loops.Sent, loops.Back, loops.Lost, loops.Alarm
 	return s
 }
 

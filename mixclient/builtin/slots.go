@@ -3,6 +3,7 @@ package builtin
 import (
 	"context"
 	crand "crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,7 +67,7 @@ type flight struct {
 	timing mixclient.Timing
 	timer  *time.Timer
 	cover  bool                   // a loop
-	count  *uint64                // of the kind, in Client.status
+	count  *uint64                // of the kind, in Client.status; may be nil
 	sent   func(mixclient.Timing) // may be nil
 	done   func([]byte, mixclient.Timing, error)
 }
@@ -143,14 +144,19 @@ func (c *Client) loopSlot() *flight {
 	if v == nil {
 		return nil
 	}
-	f := c.loop(v, &c.status.LoopsSent)
-	if f != nil {
-		f.done = func(_ []byte, _ mixclient.Timing, err error) {
-			if err == nil {
-				c.mu.Lock()
-				c.status.LoopsBack++
-				c.mu.Unlock()
-			}
+	f := c.loop(v, nil)
+	if f == nil {
+		return nil
+	}
+	f.sent = func(mixclient.Timing) { c.loops.Sent() }
+	f.done = func(_ []byte, _ mixclient.Timing, err error) {
+		if errors.Is(err, mixclient.ErrClosed) {
+			return
+		}
+		if alarm, changed := c.loops.Ended(err == nil); changed && alarm {
+			c.log.Warn("network client: many loops do not come back: a node is broken, or packets are being dropped on purpose")
+		} else if changed {
+			c.log.Info("network client: loops come back again")
 		}
 	}
 	return f
@@ -262,7 +268,9 @@ func (c *Client) send(f *flight, process Process) {
 	}
 	timing := f.timing // the reply may be here before this ends
 	c.pending[f.id] = f
-	*f.count++
+	if f.count != nil {
+		*f.count++
+	}
 	f.timer = time.AfterFunc(lost, func() { c.lose(f.id) })
 	c.link.Put(wire.Frame{Kind: wire.KindPacket, Body: f.packet})
 	c.mu.Unlock()

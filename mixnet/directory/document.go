@@ -90,8 +90,10 @@ type Parameters struct {
 	QueryRate float64  `toml:"query_rate"` // λ_P: a waiting query, else a loop
 	ReadRate  float64  `toml:"read_rate"`  // λ_R: a read of the own spool
 	LoopRate  float64  `toml:"loop_rate"`  // λ_L: loops that measure loss
-	Request   int      `toml:"request"`    // bytes a query carries for its service
-	Epoch     Duration `toml:"epoch"`      // the life of a mix key
+	// NodeLoopRate is how many loops of its own each node sends per second.
+	NodeLoopRate float64  `toml:"node_loop_rate"`
+	Request      int      `toml:"request"` // bytes a query carries for its service
+	Epoch        Duration `toml:"epoch"`   // the life of a mix key
 }
 
 // DefaultParameters are those of section 2 of the design. docs/parameters.md
@@ -100,8 +102,9 @@ func DefaultParameters() Parameters {
 	return Parameters{
 		MixDelay:  Duration(400 * time.Millisecond),
 		QueryRate: 0.6, ReadRate: 0.8, LoopRate: 0.1,
-		Request: DefaultRequest,
-		Epoch:   Duration(time.Hour),
+		NodeLoopRate: 0.2,
+		Request:      DefaultRequest,
+		Epoch:        Duration(time.Hour),
 	}
 }
 
@@ -114,6 +117,7 @@ func (p Parameters) Scaled(factor float64) Parameters {
 	p.QueryRate *= factor
 	p.ReadRate *= factor
 	p.LoopRate *= factor
+	p.NodeLoopRate *= factor
 	p.Epoch = Duration(float64(p.Epoch) / factor)
 	return p
 }
@@ -168,6 +172,12 @@ func (d *Document) node(id sphinx.NodeID) *Node {
 	return nil
 }
 
+// Layered reports whether the node with that id is a mix.
+func (d *Document) Layered(id sphinx.NodeID) bool {
+	n := d.node(id)
+	return n != nil && n.Role == RoleMix
+}
+
 // WithRole returns the nodes that have the role.
 func (d *Document) WithRole(role Role) []*Node {
 	var list []*Node
@@ -204,22 +214,31 @@ func (n *Node) ID() sphinx.NodeID { return sha256.Sum256(n.Identity[:]) }
 
 // Check returns an error that says what is wrong with d, or nil.
 func (d *Document) Check() error {
-	p := d.Parameters
 	switch {
 	case d.Format != Format:
 		return fmt.Errorf("%w: format %d, this program reads %d; another release may fit", ErrDocument, d.Format, Format)
 	case d.Network == "":
 		return fmt.Errorf("%w: network has no name", ErrDocument)
+	}
+	if err := d.Parameters.Check(); err != nil {
+		return err
+	}
+	return d.checkNodes()
+}
+
+// Check returns an error that says which parameter cannot be, or nil.
+func (p Parameters) Check() error {
+	switch {
 	case p.MixDelay <= 0 || p.MixDelay > Duration(time.Hour):
 		return fmt.Errorf("%w: mix_delay %v is not between 0 and 1h", ErrDocument, time.Duration(p.MixDelay))
-	case !goodRate(p.QueryRate) || !goodRate(p.ReadRate) || !goodRate(p.LoopRate):
+	case !goodRate(p.QueryRate) || !goodRate(p.ReadRate) || !goodRate(p.LoopRate) || !goodRate(p.NodeLoopRate):
 		return fmt.Errorf("%w: each rate must be above 0 and at most 1000 a second", ErrDocument)
 	case p.Epoch < 100*p.MixDelay || p.Epoch > Duration(24*time.Hour):
 		return fmt.Errorf("%w: epoch %v is not between a hundred mean delays and 24h", ErrDocument, time.Duration(p.Epoch))
 	case p.Request < DefaultRequest || p.Request > 15<<10:
 		return fmt.Errorf("%w: request %d is not between %d and %d bytes", ErrDocument, p.Request, DefaultRequest, 15<<10)
 	}
-	return d.checkNodes()
+	return nil
 }
 
 // goodRate is written so that it refuses NaN too.

@@ -3,6 +3,7 @@ package directory
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +57,14 @@ func Usable(d *Document, body []byte) error {
 
 // Layer returns the mixes of a layer that take part, 1 being next to the gateways.
 func (v *View) Layer(l int) []*Node { return v.layers[l-1] }
+
+// Gateways returns the gateways that take part.
+func (v *View) Gateways() []*Node {
+	return slices.DeleteFunc(v.Document.WithRole(RoleGateway), func(n *Node) bool {
+		_, ok := v.keys[n.ID()]
+		return !ok
+	})
+}
 
 // Key returns the mix key of n, or false if n takes no part in this epoch.
 func (v *View) Key(n *Node) (sphinx.PublicKey, bool) {

@@ -73,8 +73,8 @@ func (n *Node) publish(ctx context.Context, e directory.Epoch) (taken int, err e
 	return n.dir.Publish(ctx, sd)
 }
 
-// fetchSnapshots keeps a gateway's snapshots of this epoch and the next current,
-// and hands each on to all clients, until ctx ends.
+// fetchSnapshots keeps the snapshots of this epoch and the next current, and, at a
+// gateway, hands each on to all clients, until ctx ends.
 func (n *Node) fetchSnapshots(ctx context.Context) {
 	p := n.cfg.Document.Parameters
 	tick := time.NewTicker(n.attend())

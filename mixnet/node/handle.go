@@ -21,6 +21,8 @@ func (n *Node) handle(ctx context.Context, packet []byte, fromClient bool) {
 	switch {
 	case !u.Last:
 		n.forward(u, packet)
+	case !u.IsReply && u.Recipient == loopRecipient && !fromClient:
+		n.loopEnded(loopID(u.Payload), true)
 	case n.self.Role == directory.RoleGateway && !fromClient && u.IsReply:
 		n.deliver(u.Recipient, u.SURBID, u.Payload)
 	case n.self.Role == directory.RoleService && !u.IsReply:

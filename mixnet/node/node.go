@@ -92,6 +92,7 @@ type Node struct {
 	wg     sync.WaitGroup
 
 	clients clients // of a gateway
+	loops   loops
 
 	mu    sync.Mutex // guards conns
 	conns map[*wire.Conn]struct{}
@@ -132,6 +133,7 @@ func Start(cfg Config) (*Node, error) {
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
 		clients:  clients{ends: map[sphinx.Recipient]*clientEnd{}},
+		loops:    loops{out: map[loopID]*time.Timer{}},
 		conns:    map[*wire.Conn]struct{}{},
 	}
 	for kind, s := range cfg.Services {
@@ -156,8 +158,9 @@ func Start(cfg Config) (*Node, error) {
 	n.wg.Go(func() { n.accept(ctx) })
 	if self.Role == directory.RoleGateway {
 		n.wg.Go(func() { n.clients.tidy(ctx) })
-		n.wg.Go(func() { n.fetchSnapshots(ctx) })
 	}
+	n.wg.Go(func() { n.fetchSnapshots(ctx) })
+	n.wg.Go(func() { n.sendLoops(ctx) })
 	return n, nil
 }
 

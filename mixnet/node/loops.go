@@ -1,0 +1,139 @@
+package node
+
+import (
+	"context"
+	crand "crypto/rand"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/loss"
+	"mailproxy/mixnet/sphinx"
+)
+
+// loopRecipient is the recipient of a loop's last hop: the node that sent it.
+var loopRecipient = ServiceRecipient("loop")
+
+// loopID tells a node's own loops apart; it is the beginning of their payload.
+type loopID [16]byte
+
+// loops are those of a node that are on their way.
+type loops struct {
+	loss.Monitor
+
+	mu  sync.Mutex // guards out
+	out map[loopID]*time.Timer
+}
+
+// sendLoops sends loops at the times of a Poisson process, until ctx ends: a packet
+// around the whole network, back to this node, that looks like any other.
+func (n *Node) sendLoops(ctx context.Context) {
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails
+	random := rand.New(rand.NewChaCha8(seed))
+	rate := n.cfg.Document.Parameters.NodeLoopRate
+	for sleep(ctx, time.Duration(random.ExpFloat64()/rate*float64(time.Second))) {
+		view, err := n.views.At(n.cfg.Now())
+		if err != nil {
+			continue // the network's keys are not known
+		}
+		if err := n.sendLoop(view, random); err != nil {
+			n.log.Warn("node: no loop can be sent", "err", err)
+		}
+	}
+	n.loops.mu.Lock()
+	defer n.loops.mu.Unlock()
+	for id, timer := range n.loops.out {
+		timer.Stop()
+		delete(n.loops.out, id)
+	}
+}
+
+func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
+	p := n.cfg.Document.Parameters
+	path, err := n.around(view, random)
+	if err != nil {
+		return err
+	}
+	var delays time.Duration
+	for i := range path[:len(path)-1] {
+		if n.cfg.Document.Layered(path[i].ID) {
+			d := min(time.Duration(random.ExpFloat64()*float64(p.MixDelay)), p.MaxDelay()).Truncate(time.Millisecond)
+			path[i].Delay = d
+			delays += d
+		}
+	}
+	path[len(path)-1].Recipient = &loopRecipient
+	var id loopID
+	crand.Read(id[:])
+	payload := make([]byte, p.Payload())
+	copy(payload, id[:])
+	packet, err := sphinx.NewPacket(crand.Reader, path, payload)
+	if err != nil {
+		return fmt.Errorf("make loop: %w", err)
+	}
+	n.loops.mu.Lock()
+	n.loops.out[id] = time.AfterFunc(delays+lostAfter(p), func() { n.loopEnded(id, false) })
+	n.loops.mu.Unlock()
+	n.loops.Sent()
+	n.send(path[0].ID, packet)
+	return nil
+}
+
+// lostAfter is how much longer than its delays a loop may take.
+func lostAfter(p directory.Parameters) time.Duration {
+	return 20*time.Duration(p.MixDelay) + 2*time.Second
+}
+
+// around draws a path from this node through every layer, once past the gateways,
+// back to it.
+func (n *Node) around(view *directory.View, random *rand.Rand) ([]sphinx.Hop, error) {
+	var path []sphinx.Hop
+	add := func(choice []*directory.Node) {
+		to := choice[random.IntN(len(choice))]
+		key, _ := view.Key(to)
+		path = append(path, sphinx.Hop{ID: to.ID(), Key: key})
+	}
+	for step := 1; step <= directory.Layers; step++ {
+		layer := step // of the next hop; 0 is past the layers
+		if n.self.Role == directory.RoleMix {
+			layer = (n.self.Layer + step) % (directory.Layers + 1)
+		}
+		if layer > 0 {
+			add(view.Layer(layer))
+			continue
+		}
+		gateways := view.Gateways()
+		if len(gateways) == 0 {
+			return nil, fmt.Errorf("make loop: no gateway takes part")
+		}
+		add(gateways)
+	}
+	key, ok := view.Key(n.self)
+	if !ok {
+		return nil, fmt.Errorf("make loop: this node takes no part in %v", view.Epoch)
+	}
+	return append(path, sphinx.Hop{ID: n.self.ID(), Key: key}), nil
+}
+
+// loopEnded notes that a loop is back, or lost.
+func (n *Node) loopEnded(id loopID, back bool) {
+	n.loops.mu.Lock()
+	timer, ok := n.loops.out[id]
+	delete(n.loops.out, id)
+	n.loops.mu.Unlock()
+	if !ok {
+		return // late, or not ours
+	}
+	timer.Stop()
+	if alarm, changed := n.loops.Ended(back); changed && alarm {
+		n.log.Warn("node: many of this node's own loops do not come back: a node is broken, or packets are being dropped on purpose", "lost", n.loops.Report().Lost)
+	} else if changed {
+		n.log.Info("node: this node's own loops come back again")
+	}
+}
+
+// Loops returns how the node's own loops fare.
+func (n *Node) Loops() loss.Report { return n.loops.Report() }
