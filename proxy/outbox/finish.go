@@ -104,8 +104,7 @@ func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) er
 			return err
 		}
 		if f.keeps() {
-			r.ToldDelay = true
-			return put(tx, key(kindRecipient, id, number), &r)
+			return noteToldDelay(tx, key(kindRecipient, id, number))
 		}
 		return o.removeTx(tx, id, number, r)
 	})
@@ -113,6 +112,21 @@ func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) er
 		return errors.Join(fmt.Errorf("report to the sender: %w", err), o.cfg.Mailbox.Discard(staged))
 	}
 	return nil
+}
+
+// noteToldDelay changes nothing else of what is on disk: a receipt may have come
+// since the report was begun.
+func noteToldDelay(tx *store.Tx, k []byte) error {
+	v, err := tx.Get(k)
+	if err != nil {
+		return err
+	}
+	r, err := decodeRecipient(v)
+	if err != nil {
+		return err
+	}
+	r.ToldDelay = true
+	return put(tx, k, r)
 }
 
 // keeps reports whether the part goes on after its report.
@@ -276,7 +290,7 @@ func (o *Outbox) hold(p *part) {
 	if p.fate != nil {
 		return
 	}
-	p.State = Held
+	p.State = Held // on disk it is queued: whether it is held is for the contacts to say
 	if p.job.message.Kind != seal.KindMail {
 		return // a receipt just waits, and expires
 	}
@@ -305,9 +319,6 @@ func (o *Outbox) report(p *part, f *fate) {
 	}
 	p.busy = true
 	m, r := *p.job.message, p.recipient
-	if r.State == Held {
-		r.State = Queued // on disk it is queued: whether it is held is for the contacts to say
-	}
 	o.wg.Go(func() {
 		err := o.finish(p.job.id, p.number, m, r, *f)
 		o.mu.Lock()
