@@ -280,8 +280,14 @@ func (a *account) readFailed(err error) {
 		return // the next read does its work
 	case errors.As(err, &refused) && refused.Status == spool.StatusCursorAhead:
 		// The provider lost blocks, to a restored backup perhaps. What is there
-		// from now on has lower numbers than we have read.
+		// from now on has lower numbers than we have read. That is kept before
+		// anything is read: after a restart, the old cursor would trim blocks that
+		// came under these numbers meanwhile and that nobody has seen.
 		a.d.log.Warn("proxy: the spool has lost blocks; reading goes on behind the last it has")
+		if kept := a.inbox.Rewind(refused.Last); kept != nil {
+			err = errors.Join(err, kept)
+			break // the next read is refused alike
+		}
 		a.reader.Reset(refused.Last)
 	case errors.As(err, &refused) && (refused.Status == spool.StatusReplayed || refused.Status == spool.StatusOtherReader):
 		// Our nonces never repeat, and the engine sends no packet twice.

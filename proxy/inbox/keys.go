@@ -175,6 +175,15 @@ func (in *Inbox) setCursor(tx *store.Tx, cursor uint64) error {
 	return tx.Set(in.key(kindCursor), binary.BigEndian.AppendUint64(nil, cursor))
 }
 
+// Rewind keeps a cursor other than beside a block: that of a spool which has lost
+// blocks and gives their numbers out again. When it returns nil it is on disk.
+func (in *Inbox) Rewind(cursor uint64) error {
+	if err := in.cfg.Store.Update(func(tx *store.Tx) error { return in.setCursor(tx, cursor) }); err != nil {
+		return fmt.Errorf("keep cursor: %w", err)
+	}
+	return nil
+}
+
 // Cursor returns the cursor that was kept last, or 0.
 func (in *Inbox) Cursor() (cursor uint64, err error) {
 	err = in.cfg.Store.View(func(tx *store.Tx) error {
