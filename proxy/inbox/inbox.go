@@ -8,6 +8,7 @@
 package inbox
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -216,7 +217,9 @@ func (in *Inbox) store(part *seal.Part, cursor uint64) error {
 	return nil
 }
 
-// makeRoom gives up the oldest incomplete message if too many parts are kept.
+// makeRoom gives up the oldest incomplete message if too many parts are kept. One
+// that is complete and only could not be delivered yet is not given up: its sender
+// may have had the last acknowledgement long ago.
 func (in *Inbox) makeRoom() error {
 	if in.parts < maxParts {
 		return nil
@@ -224,12 +227,12 @@ func (in *Inbox) makeRoom() error {
 	var oldest seal.ID
 	var first time.Time
 	for id, p := range in.partial {
-		if p.held == nil && (first.IsZero() || p.first.Before(first)) {
+		if len(p.have) < int(p.count) && (first.IsZero() || p.first.Before(first)) {
 			oldest, first = id, p.first
 		}
 	}
 	if first.IsZero() {
-		return nil // all are held: the user is to decide
+		return nil // all are complete: held, for the user to decide, or for want of disk
 	}
 	in.Counters.Expired.Add(1)
 	return in.drop(oldest)
@@ -241,24 +244,19 @@ func (in *Inbox) Tend() error {
 	now := in.cfg.Now()
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	var errs []error // of one message, which are no reason to leave the others
 	for id, p := range in.partial {
 		switch {
 		case p.held != nil:
-			if err := in.judge(id, p); err != nil {
-				return err
-			}
+			errs = append(errs, in.judge(id, p))
 		case len(p.have) == int(p.count):
-			if err := in.deliver(id, p); err != nil {
-				return err
-			}
+			errs = append(errs, in.deliver(id, p))
 		case now.Sub(p.first) > partsFor:
 			in.Counters.Expired.Add(1)
-			if err := in.drop(id); err != nil {
-				return err
-			}
+			errs = append(errs, in.drop(id))
 		}
 	}
-	return in.forget(now.Add(-seenFor))
+	return errors.Join(append(errs, in.forget(now.Add(-seenFor)))...)
 }
 
 // Decided looks again at held mail of a sender on whose keys something was decided.
