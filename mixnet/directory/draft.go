@@ -106,6 +106,14 @@ func (d *Document) AddNode(n Node) error {
 	return nil
 }
 
+// RemoveNode takes a node out of a draft. It reports false if there is none of that
+// name.
+func (d *Document) RemoveNode(name string) bool {
+	before := len(d.Nodes)
+	d.Nodes = slices.DeleteFunc(d.Nodes, func(n Node) bool { return n.Name == name })
+	return len(d.Nodes) < before
+}
+
 // Signed reports whether msg looks like a note that somebody has signed, rather
 // than a draft.
 func Signed(msg []byte) bool { return bytes.Contains(msg, []byte("\n\n— ")) }

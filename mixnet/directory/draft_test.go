@@ -57,6 +57,9 @@ func TestDraftGrowsFromEntries(t *testing.T) {
 	if err := d.AddNode(other); !errors.Is(err, ErrDocument) || !strings.Contains(err.Error(), "another identity key") {
 		t.Errorf("same name, another key: %v", err)
 	}
+	if !d.RemoveNode(whole.Nodes[1].Name) || d.RemoveNode(whole.Nodes[1].Name) || len(d.Nodes) != len(whole.Nodes)-1 {
+		t.Errorf("removing a node: %d of %d are left", len(d.Nodes), len(whole.Nodes))
+	}
 	second := whole.Nodes[0]
 	second.Name = "second"
 	if err := d.AddNode(second); !errors.Is(err, ErrDocument) || !strings.Contains(err.Error(), "has the identity key of") {

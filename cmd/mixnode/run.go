@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mailproxy/internal/nodedir"
+	"mailproxy/mixnet/authority"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/keyring"
+	"mailproxy/mixnet/node"
+)
+
+// configName is the configuration's file in a node's directory.
+const configName = "mixnode.toml"
+
+type initCmd struct {
+	Dir       string   `help:"Directory of the node; it is made." required:"" type:"path" placeholder:"DIR"`
+	Name      string   `help:"Name of the node, unique in the network." required:""`
+	Role      string   `help:"What it is: ${enum}." enum:"mix,gateway,directory" required:""`
+	Layer     int      `help:"Layer of a mix, 1 to 3; 1 is next to the gateways."`
+	Operator  string   `help:"Who runs it." required:""`
+	Address   string   `help:"Where others reach it." required:"" placeholder:"HOST:PORT"`
+	Listen    string   `help:"Where to listen, if not on the address's port of all interfaces." placeholder:"[HOST]:PORT"`
+	Document  string   `help:"The signed network document, relative to the configuration (${default})." default:"network.note" placeholder:"FILE"`
+	Trust     []string `help:"A key that may have signed the network document; may be given several times." sep:"none" placeholder:"KEY"`
+	Threshold int      `help:"How many of these keys must have signed it; more than half of them if not given."`
+}
+
+// Run makes a node's directory, or finds that it is made.
+func (i *initCmd) Run() error {
+	if i.Layer != 0 && i.Role != string(directory.RoleMix) {
+		return fmt.Errorf("a %s has no layer", i.Role)
+	}
+	listen := i.Listen
+	if listen == "" {
+		listen = nodedir.ListenAt(i.Address)
+	}
+	threshold := i.Threshold
+	if threshold == 0 && len(i.Trust) > 0 {
+		threshold = len(i.Trust)/2 + 1
+	}
+	made, err := nodedir.Make(i.Dir, configName,
+		directory.Node{Name: i.Name, Operator: i.Operator, Role: directory.Role(i.Role), Layer: i.Layer, Address: i.Address},
+		nodedir.Config{
+			Version: nodedir.ConfigVersion, Role: directory.Role(i.Role), Listen: listen,
+			Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
+		})
+	if err != nil {
+		return err
+	}
+	// The entry alone on standard output, so that it can go into a file.
+	fmt.Fprint(os.Stderr, made.Say("mixnode"))
+	_, err = os.Stdout.Write(made.Entry)
+	return err
+}
+
+type runCmd struct {
+	Config string `help:"Configuration file." required:"" type:"path" short:"c" placeholder:"FILE"`
+}
+
+// Run runs the node until ctx ends.
+func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
+	var cfg nodedir.Config
+	if err := nodedir.Read(r.Config, &cfg, &cfg); err != nil {
+		return err
+	}
+	identity, err := nodedir.Identity(cfg.Dir())
+	if err != nil {
+		return err
+	}
+	doc, err := cfg.Document()
+	if err != nil {
+		return err
+	}
+	self, err := cfg.Self(doc, identity)
+	if err != nil {
+		return err
+	}
+	if self.Role == directory.RoleService {
+		return fmt.Errorf("node %q is a service node: run it with mailspool", self.Name)
+	}
+	// The socket before the keys: a second process ends here, and touches nothing.
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("start node %q: %w", self.Name, err)
+	}
+	stop, err := start(c, &cfg, doc, self, identity, l)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	fmt.Printf("%s %q of network %q is running at %s\n", title(self), self.Name, doc.Network, l.Addr())
+	<-ctx.Done()
+	fmt.Println("stopping")
+	return stop()
+}
+
+func title(n *directory.Node) string {
+	if n.Role == directory.RoleMix {
+		return fmt.Sprintf("mix of layer %d", n.Layer)
+	}
+	return string(n.Role)
+}
+
+// start starts the one role; stop ends it and what it rests on, in this order.
+func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory.Node, identity ed25519.PrivateKey, l net.Listener) (stop func() error, err error) {
+	if self.Role == directory.RoleDirectory {
+		a, err := authority.Start(authority.Config{
+			Document: doc, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"), Listener: l, Logger: c.logger(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		return a.Close, nil
+	}
+	keys, err := keyring.Open(filepath.Join(cfg.Dir(), "keys"), doc.Parameters, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	n, err := node.Start(node.Config{Document: doc, Identity: identity, Keys: keys, Listener: l, Logger: c.logger()})
+	if err != nil {
+		return nil, errors.Join(err, keys.Close())
+	}
+	return func() error { return errors.Join(n.Close(), keys.Close()) }, nil
+}
