@@ -56,6 +56,9 @@ func Open(dir string, p directory.Parameters, now func() time.Time) (*Ring, erro
 		return nil, fmt.Errorf("open mix keys: %w", err)
 	}
 	for _, entry := range entries {
+		if err := r.sweep(entry.Name()); err != nil {
+			return nil, errors.Join(fmt.Errorf("open mix keys: %w", err), r.Close())
+		}
 		number, ok := strings.CutSuffix(entry.Name(), keySuffix)
 		if !ok {
 			continue
@@ -74,7 +77,24 @@ func Open(dir string, p directory.Parameters, now func() time.Time) (*Ring, erro
 const (
 	keySuffix  = ".key"
 	tagsSuffix = ".tags"
+	newPrefix  = ".new-key-"
 )
+
+// sweep removes what a kill left: a key that was never given its name, and so never
+// published, and the tags of a key that is erased.
+func (r *Ring) sweep(name string) error {
+	if strings.HasPrefix(name, newPrefix) {
+		return erase(filepath.Join(r.dir, name))
+	}
+	if number, ok := strings.CutSuffix(name, tagsSuffix); ok {
+		_, err := os.Stat(filepath.Join(r.dir, number+keySuffix))
+		if errors.Is(err, os.ErrNotExist) {
+			return remove(filepath.Join(r.dir, name))
+		}
+		return err
+	}
+	return nil
+}
 
 func (r *Ring) file(e directory.Epoch, suffix string) string {
 	return filepath.Join(r.dir, strconv.FormatUint(uint64(e), 10)+suffix)
@@ -126,7 +146,7 @@ func (r *Ring) Public(e directory.Epoch) (sphinx.PublicKey, error) {
 // writeKey writes a key so that a crash leaves all of it or nothing.
 func writeKey(file string, b []byte) error {
 	defer clear(b)
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // made with mode 0600
+	f, err := os.CreateTemp(filepath.Dir(file), newPrefix+"*") // made with mode 0600
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,31 @@ func TestErasedFromDisk(t *testing.T) {
 	}
 }
 
+// TestKilledWhileErasing finds what a kill leaves between the two files of a key,
+// and in the middle of making one.
+func TestKilledWhileErasing(t *testing.T) {
+	c := &clock{parameters().EpochStart(1000)}
+	dir := t.TempDir()
+	r := open(t, dir, c)
+	if _, err := r.Public(1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"998.tags", ".new-key-1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, sphinx.KeySize), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = open(t, dir, c)
+	defer r.Close()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "1000.key" || left[1].Name() != "1000.tags" {
+		t.Errorf("files: %v, %v, want those of one key", left, err)
+	}
+}
+
 // TestReplayAcrossRestart kills nothing, but closes and opens: the tags are on
 // disk before the packet goes on, so that a kill finds the same.
 func TestReplayAcrossRestart(t *testing.T) {
