@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"mailproxy/internal/address"
@@ -48,6 +49,24 @@ func socketPath(dir string) (string, error) {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("mailproxy-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6])), "control.sock"), nil
 }
 
+// checkSocket refuses a directory among the temporary files that others can use: one
+// of them may have made it first, to answer there in the daemon's place and be told
+// passwords.
+func checkSocket(dir, path string) error {
+	parent := filepath.Dir(path)
+	if abs, err := filepath.Abs(dir); err != nil || parent == abs {
+		return err
+	}
+	info, err := os.Lstat(parent)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("others can use %s, and may have made it: remove it, or choose a data directory with a shorter path", parent)
+	}
+	return nil
+}
+
 // NewAccount is the body of a request to add an account.
 type NewAccount struct {
 	Address     string `json:"address"`
@@ -74,6 +93,9 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("open control socket: %w", err)
+	}
+	if err := checkSocket(d.opt.Dir, path); err != nil {
 		return fmt.Errorf("open control socket: %w", err)
 	}
 	// The store's lock says that no other daemon uses this directory, so a socket
@@ -160,6 +182,9 @@ func Control(dir string) *Controller {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			path, err := socketPath(dir)
 			if err != nil {
+				return nil, err
+			}
+			if err := checkSocket(dir, path); err != nil {
 				return nil, err
 			}
 			var dialer net.Dialer
