@@ -117,17 +117,24 @@ func TestSecretsAreSecret(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "store.key")
-	a, err := Key(file, 32)
+	dir := t.TempDir()
+	file, opens := filepath.Join(dir, "store.key"), filepath.Join(dir, "store")
+	a, err := Key(file, 32, opens)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Key(file, 32)
+	b, err := Key(file, 32, opens)
 	if err != nil || !bytes.Equal(a, b) || len(a) != 32 {
 		t.Errorf("second time another key: %v", err)
 	}
-	if _, err := Key(file, 16); err == nil || !strings.Contains(err.Error(), "backup") {
+	if _, err := Key(file, 16, opens); err == nil || !strings.Contains(err.Error(), "backup") {
 		t.Errorf("wrong size: %v", err)
+	}
+	if err := errors.Join(os.Remove(file), os.Mkdir(opens, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Key(file, 32, opens); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Errorf("a lost key: %v", err)
 	}
 }
 

@@ -57,10 +57,14 @@ func newIdentity(dir string) (ed25519.PrivateKey, error) {
 	return Identity(dir)
 }
 
-// Key returns the key of size bytes in file, which is made if it is not there.
-func Key(file string, size int) ([]byte, error) {
+// Key returns the key of size bytes in file, which is made with what it opens: if
+// that is there, and the key is not, the key was lost.
+func Key(file string, size int, opens string) ([]byte, error) {
 	b, err := ReadSecret(file)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, serr := os.Stat(opens); serr == nil {
+			return nil, fmt.Errorf("key file %s is missing, and %s cannot be opened without it: restore it from a backup", file, opens)
+		}
 		fresh := make([]byte, size)
 		rand.Read(fresh) // never fails
 		if _, err := WriteNew(file, fresh); err != nil {
