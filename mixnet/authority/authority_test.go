@@ -364,6 +364,13 @@ func TestRefused(t *testing.T) {
 			t.Errorf("a descriptor %s: %d took it, %v, want %q", test.name, taken, err, test.says)
 		}
 	}
+	// Nor is one that another member has got hold of: it may be an older one.
+	if taken, err := c.client("mix2").Publish(t.Context(), good); taken != 0 || err == nil || !strings.Contains(err.Error(), "not the sender's own") {
+		t.Errorf("a descriptor of another: %d took it, %v", taken, err)
+	}
+	if taken, _ := client.Publish(t.Context(), good); taken != 1 {
+		t.Errorf("a descriptor in order: %d took it, want the one directory that runs", taken)
+	}
 	// Who is not in the document may not even connect.
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {

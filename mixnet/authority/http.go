@@ -115,6 +115,10 @@ func (a *Authority) postDescriptor(w http.ResponseWriter, r *http.Request) {
 			err = fmt.Errorf("%w: it is for %v, now is %v; are both clocks right?", directory.ErrDescriptor, x.Epoch, now)
 		}
 	}
+	if err == nil && x.Node != peer(r) {
+		// Else whoever has seen an older one of the same epoch could put it back.
+		err = fmt.Errorf("%w: it is not the sender's own", directory.ErrDescriptor)
+	}
 	if err != nil {
 		a.log.Warn("directory: a descriptor is refused", "err", err)
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -127,6 +131,17 @@ func (a *Authority) postDescriptor(w http.ResponseWriter, r *http.Request) {
 	}
 	a.descriptors[x.Epoch][x.Node] = sd
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// peer returns the id of the member that makes a request, known by its TLS key.
+func peer(r *http.Request) sphinx.NodeID {
+	var n directory.Node
+	if r.TLS != nil && len(r.TLS.PeerCertificates) == 1 {
+		if k, ok := r.TLS.PeerCertificates[0].PublicKey.(ed25519.PublicKey); ok {
+			copy(n.Identity[:], k)
+		}
+	}
+	return n.ID()
 }
 
 // A Client speaks to the directories of a network, as a node or as another
