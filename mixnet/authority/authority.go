@@ -6,8 +6,10 @@
 // descriptors that it has, fetches those of the others, and signs what the votes
 // make (directory.Tally); once enough signatures are on the same bytes, that is the
 // snapshot. If a round brings none, because a directory was down or a descriptor
-// late, the next begins anew. A directory that signs two snapshots in one round is
-// found out by those who compare what they got, and reported.
+// late, the next begins anew. A directory signs one snapshot of an epoch only: what
+// it has signed it votes for and signs again in later rounds, also after a restart.
+// Since each snapshot has a majority's signatures, there are never two of an epoch
+// unless a directory lies, and that is found out by those who compare what they got.
 //
 // Directories, and the nodes that publish to them and fetch from them, speak HTTP
 // over TLS with pinned keys; Client is that side. It knows nothing of packets.
@@ -64,19 +66,22 @@ type Authority struct {
 	mu          sync.Mutex // guards all below
 	descriptors map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor
 	ballots     map[directory.Epoch]*ballot
+	signatures  map[directory.Epoch]signatures
+	signed      map[directory.Epoch][]byte // the snapshot that this directory has signed
 	voted       votedRecord
 	caught      map[sphinx.NodeID]bool // directories that signed two snapshots
 }
 
 // A ballot is one round of voting on one epoch.
 type ballot struct {
-	round uint32
-	votes map[sphinx.NodeID]*directory.Vote
-	body  []byte // of the snapshot that the votes make; nil until they are counted
-	// signed are the signatures seen, by the bytes that they are on: more than one
-	// set of bytes when directories disagree.
-	signed map[string]map[sphinx.NodeID]directory.Signature
+	round   uint32
+	votes   map[sphinx.NodeID]*directory.Vote
+	counted bool
 }
+
+// signatures are those seen on snapshots of an epoch, by the bytes that they are
+// on: more than one set of bytes when directories disagree.
+type signatures map[string]map[sphinx.NodeID]directory.Signature
 
 // votedRecord says in which round this directory voted last, so that one that was
 // killed does not vote twice in one.
@@ -99,6 +104,8 @@ func Start(cfg Config) (*Authority, error) {
 		cfg: cfg, doc: cfg.Document, started: cfg.Now(), views: directory.NewViews(cfg.Document),
 		descriptors: map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor{},
 		ballots:     map[directory.Epoch]*ballot{},
+		signatures:  map[directory.Epoch]signatures{},
+		signed:      map[directory.Epoch][]byte{},
 		voted:       votedRecord{Version: recordVersion, Rounds: map[directory.Epoch]uint32{}},
 		caught:      map[sphinx.NodeID]bool{},
 	}
@@ -169,7 +176,7 @@ func (a *Authority) mayConnect(k directory.Key) error {
 func (a *Authority) Snapshot(e directory.Epoch) *directory.SignedSnapshot { return a.views.Signed(e) }
 
 // Caught returns the names of the directories that signed two snapshots of one
-// round.
+// epoch.
 func (a *Authority) Caught() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -201,13 +208,40 @@ func (a *Authority) load() error {
 	if a.voted.Version != recordVersion || a.voted.Rounds == nil {
 		return fmt.Errorf("the record of rounds has version %d, this program reads %d", a.voted.Version, recordVersion)
 	}
-	files, err := filepath.Glob(filepath.Join(a.cfg.Dir, "*"+snapshotSuffix))
+	return errors.Join(
+		a.loadEach(snapshotSuffix, func(_ directory.Epoch, b []byte) error {
+			var s directory.SignedSnapshot
+			if err := codec.Unmarshal(b, &s); err != nil {
+				return err
+			}
+			if _, err := a.views.Add(&s); err != nil {
+				// Of an older network document, most likely: a new one is voted on.
+				a.log.Warn("directory: a kept snapshot is of no use", "err", err)
+			}
+			return nil
+		}),
+		a.loadEach(signedSuffix, func(e directory.Epoch, b []byte) error {
+			if _, err := directory.ParseSnapshot(a.doc, b); err != nil {
+				a.log.Warn("directory: a snapshot that was signed is of no use", "err", err)
+				return nil
+			}
+			a.signed[e] = b
+			a.sign(e, b)
+			return nil
+		}),
+	)
+}
+
+// loadEach reads the files with that ending whose epoch is not long over, and
+// removes the others.
+func (a *Authority) loadEach(suffix string, take func(directory.Epoch, []byte) error) error {
+	files, err := filepath.Glob(filepath.Join(a.cfg.Dir, "*"+suffix))
 	if err != nil {
 		return err
 	}
 	now := a.doc.Parameters.EpochAt(a.cfg.Now())
 	for _, file := range files {
-		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(file), snapshotSuffix), 10, 64)
+		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(file), suffix), 10, 64)
 		if err != nil || directory.Epoch(n)+2 < now {
 			if err := os.Remove(file); err != nil {
 				return err
@@ -215,16 +249,11 @@ func (a *Authority) load() error {
 			continue
 		}
 		b, err := os.ReadFile(file)
+		if err == nil {
+			err = take(directory.Epoch(n), b)
+		}
 		if err != nil {
-			return err
-		}
-		var s directory.SignedSnapshot
-		if err := codec.Unmarshal(b, &s); err != nil {
-			return fmt.Errorf("snapshot %s: %w", file, err)
-		}
-		if _, err := a.views.Add(&s); err != nil {
-			// Of an older network document, most likely: a new one is voted on.
-			a.log.Warn("directory: a kept snapshot is of no use", "err", err)
+			return fmt.Errorf("read %s: %w", file, err)
 		}
 	}
 	return nil
@@ -233,16 +262,21 @@ func (a *Authority) load() error {
 const (
 	votedFile      = "voted"
 	snapshotSuffix = ".snapshot"
+	signedSuffix   = ".signed"
 )
 
 // keep writes v to a file in the directory's own folder, all at once and synced.
 func (a *Authority) keep(name string, v any) error {
-	if a.cfg.Dir == "" {
-		return nil
-	}
 	b, err := codec.Marshal(v)
 	if err != nil {
 		return err
+	}
+	return a.keepBytes(name, b)
+}
+
+func (a *Authority) keepBytes(name string, b []byte) error {
+	if a.cfg.Dir == "" {
+		return nil
 	}
 	f, err := os.CreateTemp(a.cfg.Dir, ".new-*")
 	if err != nil {

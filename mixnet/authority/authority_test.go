@@ -247,7 +247,7 @@ func TestRestartKeepsItsWord(t *testing.T) {
 	}
 }
 
-// TestTwoSnapshotsAreFoundOut has a directory sign two snapshots of one round.
+// TestTwoSnapshotsAreFoundOut has a directory sign two snapshots of one epoch.
 func TestTwoSnapshotsAreFoundOut(t *testing.T) {
 	c := newCouncil(t, time.Hour)
 	e := c.epoch()
@@ -303,25 +303,107 @@ func TestTwoSnapshotsAreFoundOut(t *testing.T) {
 	// So does a directory that sees both signatures.
 	c.start("dir1")
 	a := c.running["dir1"]
-	b := &ballot{round: 3, votes: map[sphinx.NodeID]*directory.Vote{}, signed: map[string]map[sphinx.NodeID]directory.Signature{}}
-	a.addSignatures(b, signed(all, "dir2"))
+	a.addSignatures(e, signed(all, "dir2"))
 	if len(a.Caught()) != 0 {
 		t.Error("caught after one signature")
 	}
-	a.addSignatures(b, signed(without, "dir2"))
+	a.addSignatures(e, signed(without, "dir2"))
 	if got := a.Caught(); len(got) != 1 || got[0] != "dir2" {
 		t.Errorf("caught %v, want dir2", got)
 	}
 
 	// What more it signs is not kept: all that is kept is handed on, and an answer
 	// that is too long would keep honest directories from each other's signatures.
-	a.addSignatures(b, signed(body(list[1:]), "dir2"))
-	if len(b.signed) != 2 {
-		t.Errorf("%d snapshots of one liar are kept, want 2", len(b.signed))
+	a.addSignatures(e, signed(body(list[1:]), "dir2"))
+	a.addSignatures(e, signed(all, "dir3"))
+	a.mu.Lock()
+	kept, first := len(a.signatures[e]), len(a.signatures[e][string(all)])
+	a.mu.Unlock()
+	if kept != 2 || first != 2 || len(a.Caught()) != 1 {
+		t.Errorf("%d snapshots of one liar are kept, %d signatures on the first, caught %v; want 2, 2 and one", kept, first, a.Caught())
 	}
-	a.addSignatures(b, signed(all, "dir3"))
-	if len(b.signed[string(all)]) != 2 || len(a.Caught()) != 1 {
-		t.Errorf("%d signatures on the first snapshot, want 2; caught %v", len(b.signed[string(all)]), a.Caught())
+}
+
+// TestSignsOneSnapshotOfAnEpoch: what a directory has signed it signs again in
+// later rounds and after a restart, and nothing else, whatever the others vote.
+// Otherwise one that was cut off while others finished could make honest
+// directories sign two.
+func TestSignsOneSnapshotOfAnEpoch(t *testing.T) {
+	c := newCouncil(t, time.Hour)
+	for _, name := range []string{"dir2", "dir3"} {
+		c.listener[name].Close() // so that they refuse at once
+	}
+	e := c.epoch()
+	list := map[string]directory.SignedDescriptor{}
+	for _, name := range members {
+		private, err := sphinx.NewPrivateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[name] = *sd
+	}
+	ballotOf := func(round uint32, names ...string) *ballot {
+		var have []directory.SignedDescriptor
+		for _, name := range names {
+			have = append(have, list[name])
+		}
+		b := &ballot{round: round, votes: map[sphinx.NodeID]*directory.Vote{}}
+		for _, dir := range []string{"dir2", "dir3"} {
+			v, err := directory.NewVote(c.doc, e, round, have, c.identity[dir])
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.votes[c.node(dir).ID()] = v
+		}
+		return b
+	}
+	own := func(a *Authority) (bodies []string) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for body, set := range a.signatures[e] {
+			if _, ok := set[a.self.ID()]; ok {
+				bodies = append(bodies, body)
+			}
+		}
+		return bodies
+	}
+	c.start("dir1")
+	a := c.running["dir1"]
+	if err := a.count(e, ballotOf(0, "gateway", "mix1", "mix2", "mix3", "service"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	first := own(a)
+	if len(first) != 1 {
+		t.Fatalf("signed %d snapshots in the first round", len(first))
+	}
+	if err := a.count(e, ballotOf(1, members...), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if now := own(a); !slices.Equal(now, first) {
+		t.Errorf("signed %d snapshots after a second round with other votes, want the first only", len(now))
+	}
+	c.stop("dir1")
+	c.start("dir1")
+	a = c.running["dir1"]
+	if now := own(a); !slices.Equal(now, first) {
+		t.Fatalf("after a restart it has signed %d snapshots, want the first", len(now))
+	}
+	if err := a.count(e, ballotOf(2, members...), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if now := own(a); !slices.Equal(now, first) {
+		t.Errorf("signed %d snapshots after a restart, want the first only", len(now))
+	}
+	v, err := a.vote(e, 1<<20, time.Hour) // a round that has not been
+	if err != nil || v == nil {
+		t.Fatal(v, err)
+	}
+	if got := string(v.votes[a.self.ID()].Snapshot); got != first[0] {
+		t.Error("it votes for other descriptors than those it has signed")
 	}
 }
 

@@ -43,45 +43,40 @@ func (a *Authority) handler() http.Handler {
 		}
 		http.Error(w, "there is no snapshot of that epoch", http.StatusNotFound)
 	})
-	mux.HandleFunc("GET /v1/vote/{epoch}/{round}", a.ofBallot(func(b *ballot) any {
-		if v := b.votes[a.self.ID()]; v != nil {
-			return v
+	mux.HandleFunc("GET /v1/vote/{epoch}/{round}", func(w http.ResponseWriter, r *http.Request) {
+		e, err1 := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
+		round, err2 := strconv.ParseUint(r.PathValue("round"), 10, 32)
+		var v *directory.Vote
+		a.mu.Lock()
+		if b := a.ballots[directory.Epoch(e)]; err1 == nil && err2 == nil && b != nil && b.round == uint32(round) {
+			v = b.votes[a.self.ID()]
 		}
-		return nil
-	}))
-	mux.HandleFunc("GET /v1/signatures/{epoch}/{round}", a.ofBallot(func(b *ballot) any {
+		a.mu.Unlock()
+		if v == nil {
+			http.Error(w, "there is no vote in that round", http.StatusNotFound)
+			return
+		}
+		a.write(w, v)
+	})
+	mux.HandleFunc("GET /v1/signatures/{epoch}", func(w http.ResponseWriter, r *http.Request) {
+		e, err := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
 		var sets []directory.SignedSnapshot
-		for body, signed := range b.signed {
+		a.mu.Lock()
+		for body, set := range a.signatures[directory.Epoch(e)] {
 			s := directory.SignedSnapshot{Body: []byte(body)}
-			for _, g := range signed {
+			for _, g := range set {
 				s.Signatures = append(s.Signatures, g)
 			}
 			sets = append(sets, s)
 		}
-		return sets
-	}))
-	return mux
-}
-
-// ofBallot answers with what get returns of a ballot; it is called with a.mu held.
-func (a *Authority) ofBallot(get func(*ballot) any) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		e, err1 := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
-		round, err2 := strconv.ParseUint(r.PathValue("round"), 10, 32)
-		var v any
-		if err1 == nil && err2 == nil {
-			a.mu.Lock()
-			if b := a.ballots[directory.Epoch(e)]; b != nil && b.round == uint32(round) {
-				v = get(b)
-			}
-			a.mu.Unlock()
-		}
-		if v == nil {
-			http.Error(w, "there is none of that round", http.StatusNotFound)
+		a.mu.Unlock()
+		if err != nil || len(sets) == 0 {
+			http.Error(w, "there are no signatures on a snapshot of that epoch", http.StatusNotFound)
 			return
 		}
-		a.write(w, v)
-	}
+		a.write(w, sets)
+	})
+	return mux
 }
 
 func (a *Authority) write(w http.ResponseWriter, v any) {
@@ -262,9 +257,9 @@ func (c *Client) voteFrom(ctx context.Context, n *directory.Node, e directory.Ep
 	return &v, err
 }
 
-func (c *Client) signaturesFrom(ctx context.Context, n *directory.Node, e directory.Epoch, round uint32) ([]directory.SignedSnapshot, error) {
+func (c *Client) signaturesFrom(ctx context.Context, n *directory.Node, e directory.Epoch) ([]directory.SignedSnapshot, error) {
 	var sets []directory.SignedSnapshot
-	err := c.get(ctx, n, fmt.Sprintf("/v1/signatures/%d/%d", uint64(e), round), &sets)
+	err := c.get(ctx, n, fmt.Sprintf("/v1/signatures/%d", uint64(e)), &sets)
 	return sets, err
 }
 

@@ -56,6 +56,8 @@ func (a *Authority) forget(current directory.Epoch) {
 	for e := range a.voted.Rounds {
 		if e < current {
 			delete(a.voted.Rounds, e)
+			delete(a.signatures, e)
+			delete(a.signed, e)
 		}
 	}
 }
@@ -74,14 +76,16 @@ func (a *Authority) step(ctx context.Context, e directory.Epoch, now time.Time) 
 	// Who starts in the middle of a round gives the others as much time as at its
 	// beginning.
 	b, err := a.vote(e, round, min(elapsed, now.Sub(a.started)))
-	if b == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	a.ask(ctx, e, b)
-	if err := a.count(e, b, elapsed); err != nil {
-		return err
+	if b != nil {
+		if err := a.count(e, b, elapsed); err != nil {
+			return err
+		}
 	}
-	return a.conclude(e, b)
+	return a.conclude(e, round)
 }
 
 // vote returns the ballot of the round, with this directory's vote in it, or nil
@@ -96,13 +100,21 @@ func (a *Authority) vote(e directory.Epoch, round uint32, waited time.Duration) 
 	if last, ok := a.voted.Rounds[e]; ok && last >= round {
 		return nil, nil
 	}
-	have := a.descriptors[e]
-	if len(have) < a.expected() && waited < a.doc.Parameters.Round()/4 {
-		return nil, nil // some may come yet
-	}
 	var list []directory.SignedDescriptor
-	for _, sd := range have {
-		list = append(list, sd)
+	if signed := a.signed[e]; signed != nil {
+		s, err := directory.ParseSnapshot(a.doc, signed)
+		if err != nil {
+			return nil, err
+		}
+		list = s.Descriptors
+	} else {
+		have := a.descriptors[e]
+		if len(have) < a.expected() && waited < a.doc.Parameters.Round()/4 {
+			return nil, nil // some may come yet
+		}
+		for _, sd := range have {
+			list = append(list, sd)
+		}
 	}
 	v, err := directory.NewVote(a.doc, e, round, list, a.cfg.Identity)
 	if err != nil {
@@ -112,10 +124,7 @@ func (a *Authority) vote(e directory.Epoch, round uint32, waited time.Duration) 
 	if err := a.keep(votedFile, a.voted); err != nil {
 		return nil, fmt.Errorf("note the vote: %w", err)
 	}
-	b := &ballot{
-		round: round, votes: map[sphinx.NodeID]*directory.Vote{a.self.ID(): v},
-		signed: map[string]map[sphinx.NodeID]directory.Signature{},
-	}
+	b := &ballot{round: round, votes: map[sphinx.NodeID]*directory.Vote{a.self.ID(): v}}
 	a.ballots[e] = b
 	return b, nil
 }
@@ -138,28 +147,28 @@ func (a *Authority) askFinished(ctx context.Context, e directory.Epoch) {
 	wg.Wait()
 }
 
-// ask fetches from the other directories what this one has not: their votes, and
-// the signatures that they have seen.
+// ask fetches from the other directories what this one has not: their votes in the
+// round, if it has a ballot itself, and the signatures that they have seen.
 func (a *Authority) ask(ctx context.Context, e directory.Epoch, b *ballot) {
 	var wg sync.WaitGroup
 	for _, peer := range a.peers {
 		wg.Go(func() {
 			a.mu.Lock()
-			missing := b.votes[peer.ID()] == nil && b.body == nil
+			missing := b != nil && b.votes[peer.ID()] == nil && !b.counted
 			a.mu.Unlock()
 			if missing {
 				a.fetchVote(ctx, peer, e, b)
 			}
-			sets, err := a.client.signaturesFrom(ctx, peer, e, b.round)
+			sets, err := a.client.signaturesFrom(ctx, peer, e)
 			if err != nil {
 				return // it is down, or has none yet
 			}
 			for _, s := range sets {
-				if x, err := directory.ParseSnapshot(a.doc, s.Body); err != nil || x.Epoch != e || x.Round != b.round {
-					a.log.Warn("directory: signatures are on what is no snapshot of the round", "from", peer.Name, "err", err)
+				if x, err := directory.ParseSnapshot(a.doc, s.Body); err != nil || x.Epoch != e {
+					a.log.Warn("directory: signatures are on what is no snapshot of the epoch", "from", peer.Name, "err", err)
 					continue
 				}
-				a.addSignatures(b, &s)
+				a.addSignatures(e, &s)
 			}
 		})
 	}
@@ -172,7 +181,7 @@ func (a *Authority) fetchVote(ctx context.Context, peer *directory.Node, e direc
 		return // likewise
 	}
 	s, err := v.Open(a.doc)
-	if err != nil || v.Directory != peer.ID() || s.Epoch != e || s.Round != b.round {
+	if err != nil || v.Directory != peer.ID() || s.Epoch != e || v.Round != b.round {
 		a.log.Warn("directory: a vote is not valid", "from", peer.Name, "err", err)
 		return
 	}
@@ -205,8 +214,8 @@ func (a *Authority) keepSnapshot(s *directory.SignedSnapshot) error {
 }
 
 // addSignatures takes up what others have signed, and notices who has signed two
-// different snapshots in one round.
-func (a *Authority) addSignatures(b *ballot, s *directory.SignedSnapshot) {
+// different snapshots of one epoch.
+func (a *Authority) addSignatures(e directory.Epoch, s *directory.SignedSnapshot) {
 	for _, g := range s.Signatures {
 		n, err := g.Verify(a.doc, s.Body)
 		if err != nil {
@@ -214,8 +223,13 @@ func (a *Authority) addSignatures(b *ballot, s *directory.SignedSnapshot) {
 			continue
 		}
 		a.mu.Lock()
+		seen := a.signatures[e]
+		if seen == nil {
+			seen = signatures{}
+			a.signatures[e] = seen
+		}
 		others := 0 // bodies that it has signed beside this one
-		for body, set := range b.signed {
+		for body, set := range seen {
 			if _, ok := set[g.Directory]; ok && body != string(s.Body) {
 				others++
 			}
@@ -226,10 +240,10 @@ func (a *Authority) addSignatures(b *ballot, s *directory.SignedSnapshot) {
 			a.mu.Unlock()
 			continue
 		}
-		set := b.signed[string(s.Body)]
+		set := seen[string(s.Body)]
 		if set == nil {
 			set = map[sphinx.NodeID]directory.Signature{}
-			b.signed[string(s.Body)] = set
+			seen[string(s.Body)] = set
 		}
 		set[g.Directory] = g
 		report := others > 0 && !a.caught[g.Directory]
@@ -238,20 +252,22 @@ func (a *Authority) addSignatures(b *ballot, s *directory.SignedSnapshot) {
 		}
 		a.mu.Unlock()
 		if report {
-			a.log.Error("directory: another directory has signed two snapshots in one round: it lies, or its key is stolen; tell the other operators", "name", n.Name)
+			a.log.Error("directory: another directory has signed two snapshots of one epoch: it lies, or its key is stolen; tell the other operators", "name", n.Name)
 		}
 	}
 }
 
 // count makes the snapshot from the votes and signs it, once all are there or half
-// the round is over.
+// the round is over, unless it has signed another of the epoch.
 func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) error {
 	a.mu.Lock()
-	if b.body != nil || len(b.votes) < a.doc.SnapshotThreshold ||
+	if b.counted || len(b.votes) < a.doc.SnapshotThreshold ||
 		len(b.votes) <= len(a.peers) && elapsed < a.doc.Parameters.Round()/2 {
 		a.mu.Unlock()
 		return nil
 	}
+	b.counted = true
+	signed := a.signed[e]
 	var votes []*directory.Vote
 	for _, v := range b.votes {
 		votes = append(votes, v)
@@ -264,19 +280,32 @@ func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) e
 	if err := directory.Usable(a.doc, body); err != nil {
 		return err // the next round may do better
 	}
-	g := directory.SignSnapshot(body, a.cfg.Identity)
+	if signed != nil {
+		return nil // these bytes or others: it keeps its word
+	}
+	// On disk before the signature leaves, so that it keeps it after a restart too.
+	if err := a.keepBytes(fmt.Sprintf("%d%s", uint64(e), signedSuffix), body); err != nil {
+		return fmt.Errorf("note what is signed: %w", err)
+	}
 	a.mu.Lock()
-	b.body = body
+	a.signed[e] = body
 	a.mu.Unlock()
-	a.addSignatures(b, &directory.SignedSnapshot{Body: body, Signatures: []directory.Signature{g}})
+	a.sign(e, body)
 	return nil
 }
 
+// sign adds this directory's own signature to those seen.
+func (a *Authority) sign(e directory.Epoch, body []byte) {
+	a.addSignatures(e, &directory.SignedSnapshot{
+		Body: body, Signatures: []directory.Signature{directory.SignSnapshot(body, a.cfg.Identity)},
+	})
+}
+
 // conclude takes up the snapshot once enough directories have signed the same.
-func (a *Authority) conclude(e directory.Epoch, b *ballot) error {
+func (a *Authority) conclude(e directory.Epoch, round uint32) error {
 	a.mu.Lock()
 	var done *directory.SignedSnapshot
-	for body, set := range b.signed {
+	for body, set := range a.signatures[e] {
 		if len(set) < a.doc.SnapshotThreshold {
 			continue
 		}
@@ -295,6 +324,6 @@ func (a *Authority) conclude(e directory.Epoch, b *ballot) error {
 	if err := a.keepSnapshot(done); err != nil {
 		return fmt.Errorf("keep snapshot: %w", err)
 	}
-	a.log.Info("directory: snapshot finished", "epoch", uint64(e), "round", b.round, "signatures", len(done.Signatures))
+	a.log.Info("directory: snapshot finished", "epoch", uint64(e), "round", round, "signatures", len(done.Signatures))
 	return nil
 }

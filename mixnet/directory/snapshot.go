@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,9 +29,8 @@ type Snapshot struct {
 	Format   uint8    `cbor:"1,keyasint"`
 	Document [32]byte `cbor:"2,keyasint"` // Document.Hash of the network document
 	Epoch    Epoch    `cbor:"3,keyasint"`
-	Round    uint32   `cbor:"4,keyasint"` // of voting, from 0
 	// Descriptors are in the order of their nodes' ids, one of each.
-	Descriptors []SignedDescriptor `cbor:"5,keyasint"`
+	Descriptors []SignedDescriptor `cbor:"4,keyasint"`
 }
 
 // A Signature is one directory's on a snapshot.
@@ -48,8 +48,14 @@ type SignedSnapshot struct {
 // A Vote is what one directory would put into the snapshot.
 type Vote struct {
 	Snapshot  []byte        `cbor:"1,keyasint"` // CBOR of Snapshot
-	Directory sphinx.NodeID `cbor:"2,keyasint"`
-	Signature []byte        `cbor:"3,keyasint"`
+	Round     uint32        `cbor:"2,keyasint"` // of voting, from 0
+	Directory sphinx.NodeID `cbor:"3,keyasint"`
+	Signature []byte        `cbor:"4,keyasint"` // over the round and the bytes
+}
+
+// input is what a vote's signature is over.
+func (v *Vote) input() []byte {
+	return append(binary.BigEndian.AppendUint32(nil, v.Round), v.Snapshot...)
 }
 
 // encode sorts s and returns its bytes.
@@ -155,13 +161,15 @@ func (s *SignedSnapshot) Open(d *Document) (*Snapshot, map[sphinx.NodeID]Key, er
 
 // NewVote makes the vote of a directory for the descriptors that it has.
 func NewVote(d *Document, e Epoch, round uint32, have []SignedDescriptor, identity ed25519.PrivateKey) (*Vote, error) {
-	s := Snapshot{Format: snapshotFormat, Document: d.Hash(), Epoch: e, Round: round, Descriptors: have}
+	s := Snapshot{Format: snapshotFormat, Document: d.Hash(), Epoch: e, Descriptors: have}
 	body, err := s.encode(d)
 	if err != nil {
 		return nil, fmt.Errorf("make vote: %w", err)
 	}
 	n := Node{Identity: Key(identity.Public().(ed25519.PublicKey))}
-	return &Vote{Snapshot: body, Directory: n.ID(), Signature: sign(identity, voteDomain, body)}, nil
+	v := &Vote{Snapshot: body, Round: round, Directory: n.ID()}
+	v.Signature = sign(identity, voteDomain, v.input())
+	return v, nil
 }
 
 // Open checks a vote.
@@ -170,7 +178,7 @@ func (v *Vote) Open(d *Document) (*Snapshot, error) {
 	switch {
 	case n == nil || n.Role != RoleDirectory:
 		return nil, fmt.Errorf("%w: vote of what is no directory of the network document", ErrSnapshot)
-	case !verify(n.Identity, voteDomain, v.Snapshot, v.Signature):
+	case !verify(n.Identity, voteDomain, v.input(), v.Signature):
 		return nil, fmt.Errorf("%w: the signature of directory %q on its vote is false", ErrSnapshot, n.Name)
 	}
 	s, _, err := parseSnapshot(d, v.Snapshot)
@@ -179,7 +187,7 @@ func (v *Vote) Open(d *Document) (*Snapshot, error) {
 
 // Tally makes the snapshot of a round from its votes: of each node the descriptor
 // that as many votes have as the document demands signatures. Directories that
-// saw the same votes make the same bytes.
+// saw the same votes make the same bytes, and so do rounds with the same votes.
 func Tally(d *Document, e Epoch, round uint32, votes []*Vote) ([]byte, error) {
 	count := map[string]int{}
 	bodies := map[string]SignedDescriptor{}
@@ -189,7 +197,7 @@ func Tally(d *Document, e Epoch, round uint32, votes []*Vote) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.Epoch != e || s.Round != round || voted[v.Directory] {
+		if s.Epoch != e || v.Round != round || voted[v.Directory] {
 			continue
 		}
 		voted[v.Directory] = true
@@ -202,7 +210,7 @@ func Tally(d *Document, e Epoch, round uint32, votes []*Vote) ([]byte, error) {
 			}
 		}
 	}
-	s := Snapshot{Format: snapshotFormat, Document: d.Hash(), Epoch: e, Round: round}
+	s := Snapshot{Format: snapshotFormat, Document: d.Hash(), Epoch: e}
 	nodes := map[sphinx.NodeID]int{}
 	for k, n := range count {
 		if n < d.SnapshotThreshold {
