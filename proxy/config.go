@@ -80,6 +80,8 @@ func LoadConfig(file string) (Config, error) {
 		return c, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	switch {
+	case c.Version == 0:
+		return c, fmt.Errorf("configuration %s names no version: it should begin with version = %d", file, ConfigVersion)
 	case c.Version != ConfigVersion:
 		return c, fmt.Errorf("configuration %s has version %d, this program reads %d: see the README for what changed", file, c.Version, ConfigVersion)
 	case c.Network.Document == "":

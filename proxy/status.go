@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"mailproxy/internal/address"
+	"mailproxy/mixclient"
 )
 
 // Status describes the daemon at one moment, for the user and for programs.
@@ -23,6 +24,9 @@ type AccountStatus struct {
 	Incomplete int           `json:"incomplete"` // messages of which parts are missing
 	Held       int           `json:"held"`       // messages whose sender's key changed
 	Network    NetworkStatus `json:"network"`
+	// SharesWith is the first account that is carried by the same client, if that
+	// is another: Network is of both together.
+	SharesWith string `json:"shares_network_with,omitempty"`
 }
 
 // NetworkStatus describes the engine that carries an account.
@@ -51,8 +55,15 @@ func (d *Daemon) Status() Status {
 		s.Listen[name] = a.String()
 	}
 	s.Waiting, s.Receipts = d.outbox.Count()
+	carried := map[mixclient.Network]AccountStatus{}
 	for _, a := range d.list() {
-		s.Accounts = append(s.Accounts, a.status())
+		st := a.status()
+		if first, ok := carried[a.network]; ok {
+			st.SharesWith, st.Network = first.Address, first.Network
+		} else {
+			carried[a.network] = st
+		}
+		s.Accounts = append(s.Accounts, st)
 	}
 	return s
 }

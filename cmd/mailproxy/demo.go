@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -41,6 +42,11 @@ const registerWait = 2 * time.Minute
 func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	if len(d.Files) > 0 && len(d.Send) == 0 {
 		return fmt.Errorf("what is %s for? To send files, put --send before them", d.Files[0])
+	}
+	if d.ReadyFile != "" {
+		if err := clearReady(d.ReadyFile); err != nil {
+			return err
+		}
 	}
 	dir := d.Dir
 	if dir == "" {
@@ -132,13 +138,14 @@ func (d *demoCmd) sendAll(w *demo.World, show *show) (refused int, err error) {
 		return 0, w.Submit(w.Accounts[0], demo.Bob, demo.WithFrom([]byte(firstMail), demo.Alice))
 	}
 	files := append(d.Send, d.Files...)
-	fmt.Printf("\nSending %d messages from %s to %s:\n", len(files), demo.Alice, demo.Bob)
+	fmt.Printf("\nSending %d message%s from %s to %s:\n", len(files), plural(len(files)), demo.Alice, demo.Bob)
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			return refused, fmt.Errorf("read mail: %w", err)
 		}
 		show.expect(1)
+		show.submitting(filepath.Base(file))
 		err = w.Submit(w.Accounts[0], demo.Bob, demo.WithFrom(raw, demo.Alice))
 		var answer *demo.AnswerError
 		switch {
@@ -150,6 +157,7 @@ func (d *demoCmd) sendAll(w *demo.World, show *show) (refused int, err error) {
 			return refused, fmt.Errorf("submit %s: %w", file, err)
 		}
 	}
+	show.submitting("")
 	return refused, nil
 }
 
@@ -158,6 +166,7 @@ type show struct {
 	start time.Time
 
 	mu        sync.Mutex // guards all below
+	file      string     // that is being submitted, if any
 	expected  int
 	delivered map[string]bool // by outbox id
 	failed    map[string]bool
@@ -172,6 +181,12 @@ func (s *show) expect(n int) {
 	s.expected += n
 }
 
+func (s *show) submitting(file string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.file = file
+}
+
 // event prints a step of a mail to bob; receipts and reports are not shown.
 func (s *show) event(e progress.Event, j demo.Journey) {
 	if j.Recipient != demo.Bob || j.Account != demo.Alice || j.Submitted.IsZero() {
@@ -184,7 +199,11 @@ func (s *show) event(e progress.Event, j demo.Journey) {
 	}
 	switch e.Kind {
 	case progress.Submitted:
-		say("accepted by SMTP, and on disk")
+		if s.file == "" {
+			say("accepted by SMTP, and on disk")
+		} else {
+			say("%s: accepted by SMTP, and on disk", s.file)
+		}
 	case progress.LookedUp:
 		say("bob's keys are known, from %s", demo.Providers[1])
 	case progress.Sealed:
@@ -212,7 +231,7 @@ func (s *show) event(e progress.Event, j demo.Journey) {
 	}
 }
 
-func plural(n uint32) string {
+func plural[N int | uint32](n N) string {
 	if n == 1 {
 		return ""
 	}
@@ -252,6 +271,26 @@ type endpoint struct {
 	Port int    `json:"port"`
 }
 
+// clearReady removes the ready file of an earlier run, whose passwords and ports
+// are not this one's, and tells early if the file cannot be written.
+func clearReady(file string) error {
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return fmt.Errorf("write ready file: %w", err)
+	}
+	switch info, err := os.Lstat(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("write ready file: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("write ready file: %s is there, and no file", file)
+	}
+	if err := os.Remove(file); err != nil {
+		return fmt.Errorf("remove old ready file: %w", err)
+	}
+	return nil
+}
+
 // writeReady writes the ready file, all at once.
 func writeReady(file string, w *demo.World) error {
 	at := func(protocol string) endpoint {
@@ -268,7 +307,7 @@ func writeReady(file string, w *demo.World) error {
 	if err != nil {
 		return fmt.Errorf("write ready file: %w", err)
 	}
-	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+	if err := os.WriteFile(file+".new", append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write ready file: %w", err)
 	}
 	if err := os.Rename(file+".new", file); err != nil {

@@ -101,8 +101,11 @@ func loadNetwork(cfg proxy.Config) (*directory.Document, error) {
 		return nil, fmt.Errorf("read network document: %w", err)
 	}
 	doc, err := directory.Open(msg, directory.Trust{Keys: cfg.Network.Keys, Threshold: cfg.Network.Threshold})
-	if err != nil {
+	switch {
+	case errors.Is(err, directory.ErrUntrusted) || errors.Is(err, directory.ErrDocument):
 		return nil, fmt.Errorf("network document %s: %w; ask your provider for the current one", cfg.Network.Document, err)
+	case err != nil: // the document is not to blame
+		return nil, fmt.Errorf("%w; correct network.keys and network.threshold in the configuration", err)
 	}
 	return doc, nil
 }
@@ -235,6 +238,10 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		}
 		if a.Incomplete > 0 {
 			fmt.Printf("  %d messages are arriving\n", a.Incomplete)
+		}
+		if a.SharesWith != "" {
+			fmt.Printf("  over the same connection as %s, at no further cost\n", a.SharesWith)
+			continue
 		}
 		if n.Connected {
 			fmt.Printf("  connected; %.1f packets a second, %.1f GB a day each way, mail or no mail\n", n.PerSecond, float64(n.BytesPerDay)/1e9)
