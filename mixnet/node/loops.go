@@ -34,12 +34,14 @@ func (n *Node) sendLoops(ctx context.Context) {
 	crand.Read(seed[:]) // never fails
 	random := rand.New(rand.NewChaCha8(seed))
 	rate := n.cfg.Document.Parameters.NodeLoopRate
+	var told directory.Epoch // of which it was logged that no loop can be sent
 	for sleep(ctx, time.Duration(random.ExpFloat64()/rate*float64(time.Second))) {
 		view, err := n.views.At(n.cfg.Now())
 		if err != nil {
 			continue // the network's keys are not known
 		}
-		if err := n.sendLoop(view, random); err != nil {
+		if err := n.sendLoop(view, random); err != nil && view.Epoch != told {
+			told = view.Epoch // it will not be better before the next
 			n.log.Warn("node: no loop can be sent", "err", err)
 		}
 	}
