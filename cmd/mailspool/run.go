@@ -181,10 +181,18 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 	return err
 }
 
+// drainFor is longer than any answer takes.
+const drainFor = 5 * time.Second
+
 // stop ends what runs: first what others can reach, last what must be on disk.
 func (s *service) stop() error {
 	var err error
 	if s.node != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainFor)
+		if derr := s.node.Drain(ctx); derr != nil {
+			s.log.Warn("mailspool: some answers are lost, and will be asked for again", "err", derr)
+		}
+		cancel()
 		err = s.node.Close()
 	}
 	if s.server != nil {

@@ -127,5 +127,12 @@ func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())
 	}
-	return func() error { return errors.Join(n.Close(), keys.Close()) }, nil
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), doc.Parameters.MaxDelay()+time.Second)
+		defer cancel()
+		if err := n.Drain(ctx); err != nil {
+			c.logger().Warn("mixnode: packets are lost, and will be sent again", "err", err)
+		}
+		return errors.Join(n.Close(), keys.Close())
+	}, nil
 }

@@ -50,6 +50,13 @@ func (l *delayLine) add(to sphinx.NodeID, packet []byte, d time.Duration) (dropp
 	return dropped
 }
 
+// len returns how many packets are held.
+func (l *delayLine) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held)
+}
+
 // run releases packets as they fall due, until ctx ends.
 func (l *delayLine) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)

@@ -75,7 +75,9 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 		return
 	}
 	arrived := time.Now()
+	n.answering.Add(1)
 	n.wg.Go(func() {
+		defer n.answering.Add(-1)
 		reply := service.Answer(ctx, request)
 		<-n.answers
 		full := make([]byte, n.cfg.Document.Parameters.Payload())

@@ -14,10 +14,10 @@ import (
 // maxHandshakes bounds connections that have not yet proved a key.
 const maxHandshakes = 256
 
-// accept takes connections until ctx ends.
-func (n *Node) accept(ctx context.Context) {
+// accept takes connections until taking ends, which is no later than ctx.
+func (n *Node) accept(ctx, taking context.Context) {
 	handshakes := make(chan struct{}, maxHandshakes)
-	err := accept.Loop(ctx, n.cfg.Listener, n.log, func(raw net.Conn) {
+	err := accept.Loop(taking, n.cfg.Listener, n.log, func(raw net.Conn) {
 		select {
 		case handshakes <- struct{}{}:
 		default:
@@ -26,14 +26,14 @@ func (n *Node) accept(ctx context.Context) {
 			return
 		}
 		n.wg.Go(func() {
-			conn, err := n.end.Accept(ctx, raw, n.mayConnect)
+			conn, err := n.end.Accept(taking, raw, n.mayConnect)
 			<-handshakes
 			if err != nil {
 				n.Counters.Refused.Add(1)
 				n.log.Debug("node: connection refused", "err", err)
 				return
 			}
-			n.serve(ctx, conn)
+			n.serve(ctx, taking, conn)
 		})
 	})
 	if err != nil {
@@ -41,9 +41,10 @@ func (n *Node) accept(ctx context.Context) {
 	}
 }
 
-// serve reads packets from conn until it ends.
-func (n *Node) serve(ctx context.Context, conn *wire.Conn) {
-	if !n.track(ctx, conn) {
+// serve reads packets from conn until it or taking ends. What it has read is
+// worked on until ctx ends.
+func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
+	if !n.track(taking, conn) {
 		return
 	}
 	defer n.untrack(conn)
@@ -60,7 +61,7 @@ func (n *Node) serve(ctx context.Context, conn *wire.Conn) {
 		if client {
 			if wait := limit.take(time.Now()); wait > 0 {
 				n.Counters.Paused.Add(1)
-				if !sleep(ctx, wait) {
+				if !sleep(taking, wait) {
 					return
 				}
 			}
@@ -79,10 +80,10 @@ func (n *Node) serve(ctx context.Context, conn *wire.Conn) {
 	}
 }
 
-func (n *Node) track(ctx context.Context, conn *wire.Conn) bool {
+func (n *Node) track(taking context.Context, conn *wire.Conn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if ctx.Err() != nil { // Close has been through conns already
+	if taking.Err() != nil { // Drain or Close has been through conns already
 		_ = conn.Close()
 		return false
 	}

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailproxy/mixnet/authority"
@@ -87,9 +88,12 @@ type Node struct {
 
 	services map[sphinx.Recipient]Service
 	answers  chan struct{} // a token per query being answered
+	// answering is how many queries have no reply yet that is on its way.
+	answering atomic.Int64
 
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	cancel     context.CancelFunc
+	stopTaking context.CancelFunc // no more packets are taken
+	wg         sync.WaitGroup
 
 	clients clients // of a gateway
 	loops   loops
@@ -124,8 +128,9 @@ func Start(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("start node: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	taking, stopTaking := context.WithCancel(ctx)
 	n := &Node{
-		cfg: cfg, self: self, end: end, cancel: cancel,
+		cfg: cfg, self: self, end: end, cancel: cancel, stopTaking: stopTaking,
 		log:   cfg.Logger.With("node", self.Name),
 		links: map[sphinx.NodeID]*wire.Link{},
 		peers: map[directory.Key]*directory.Node{},
@@ -155,12 +160,12 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n.wg.Go(func() { n.delay.run(ctx) })
 	n.wg.Go(func() { n.keepKeys(ctx) })
-	n.wg.Go(func() { n.accept(ctx) })
+	n.wg.Go(func() { n.accept(ctx, taking) })
 	if self.Role == directory.RoleGateway {
 		n.wg.Go(func() { n.clients.tidy(ctx) })
 	}
 	n.wg.Go(func() { n.fetchSnapshots(ctx) })
-	n.wg.Go(func() { n.sendLoops(ctx) })
+	n.wg.Go(func() { n.sendLoops(taking) })
 	return n, nil
 }
 
