@@ -64,7 +64,7 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 		FreePorts: true, Taken: func(taken *ports.TakenError, instead string) {
 			fmt.Printf("          %s is taken by %s: using %s instead\n", taken.Address, taken.By(), instead)
 		},
-		Observe: log.Observe, Logger: c.logger(),
+		Observe: log.Observe, Logger: c.Logger(),
 	})
 	if err != nil {
 		return fmt.Errorf("start demo: %w", err)

@@ -32,7 +32,7 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	log := c.logger()
+	log := c.Logger()
 	gateway, err := keptGateway(cfg, doc)
 	if err != nil {
 		return err

@@ -132,7 +132,7 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return fmt.Errorf("start node %q: %w", self.Name, err)
 	}
-	s := &service{cfg: &cfg, doc: doc, log: c.logger()}
+	s := &service{cfg: &cfg, doc: doc, log: c.Logger()}
 	if err := s.start(identity, l); err != nil {
 		return errors.Join(err, s.stop(), l.Close())
 	}

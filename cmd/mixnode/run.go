@@ -112,7 +112,7 @@ func title(n *directory.Node) string {
 func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory.Node, identity ed25519.PrivateKey, l net.Listener) (stop func() error, err error) {
 	if self.Role == directory.RoleDirectory {
 		a, err := authority.Start(authority.Config{
-			Document: doc, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"), Listener: l, Logger: c.logger(),
+			Document: doc, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"), Listener: l, Logger: c.Logger(),
 		})
 		if err != nil {
 			return nil, err
@@ -123,7 +123,7 @@ func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory
 	if err != nil {
 		return nil, err
 	}
-	n, err := node.Start(node.Config{Document: doc, Identity: identity, Keys: keys, Listener: l, Logger: c.logger()})
+	n, err := node.Start(node.Config{Document: doc, Identity: identity, Keys: keys, Listener: l, Logger: c.Logger()})
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())
 	}
@@ -131,7 +131,7 @@ func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory
 		ctx, cancel := context.WithTimeout(context.Background(), doc.Parameters.MaxDelay()+time.Second)
 		defer cancel()
 		if err := n.Drain(ctx); err != nil {
-			c.logger().Warn("mixnode: packets are lost, and will be sent again", "err", err)
+			c.Logger().Warn("mixnode: packets are lost, and will be sent again", "err", err)
 		}
 		return errors.Join(n.Close(), keys.Close())
 	}, nil

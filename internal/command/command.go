@@ -1,0 +1,72 @@
+// Package command is what the commands have in common: version, logging, signals,
+// and how an error ends the program. cmd imports it.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Common is embedded in the command line of each program.
+type Common struct {
+	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Verbose bool `help:"Log what happens, not only what is wrong." short:"v"`
+}
+
+// Logger returns the program's log.
+func (c *Common) Logger() *slog.Logger {
+	level := slog.LevelWarn
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// program is the name of the program, for versionCmd.
+type program string
+
+type versionCmd struct{}
+
+func (versionCmd) Run(name program) error {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	fmt.Println(name, version)
+	return nil
+}
+
+// Main parses the command line into cli, a pointer to a struct for kong, and runs
+// the command that was given. Its Run method may ask for a context.Context, which
+// ends with the first signal to stop, and for cli.
+func Main(name, description string, cli any) {
+	parser := kong.Must(cli,
+		kong.Name(name),
+		kong.Description(description),
+		kong.ShortUsageOnError(), // the whole would push the error out of sight
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	k, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	// A first signal ends the program in good order, a second at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.Bind(program(name))
+	if err := k.Run(cli); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return
+		}
+		fmt.Fprintln(os.Stderr, name+":", err)
+		os.Exit(1)
+	}
+}
