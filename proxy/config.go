@@ -12,6 +12,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"mailproxy/internal/durable"
 	"mailproxy/internal/store"
 )
 
@@ -135,23 +136,5 @@ func storeKey(dir string) ([]byte, error) {
 	}
 	key = make([]byte, store.KeySize)
 	rand.Read(key) // never fails
-	return key, writeSynced(file, key)
-}
-
-// writeSynced writes a small secret file so that a crash leaves all of it or
-// nothing.
-func writeSynced(file string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // made with mode 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", file, err), os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(file))
+	return key, durable.WriteFile(file, key, 0o600)
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"mailproxy/internal/durable"
 )
 
 // Identity reads the identity key in dir: PKCS #8 (RFC 5958) in PEM.
@@ -121,36 +123,8 @@ func WriteNew(file string, b []byte) (made bool, err error) {
 	} else if err != nil {
 		return false, fmt.Errorf("write %s: %w", file, err)
 	}
-	return true, syncDir(dir)
+	return true, durable.SyncDir(dir)
 }
 
 // Replace writes a file that everybody may read, all at once and synced.
-func Replace(file string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", file, err), os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(file))
-}
-
-// syncDir makes the names in a directory durable, where directories can be synced.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
-}
+func Replace(file string, b []byte) error { return durable.WriteFile(file, b, 0o644) }

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"mailproxy/internal/codec"
+	"mailproxy/internal/durable"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
@@ -278,16 +279,5 @@ func (a *Authority) keepBytes(name string, b []byte) error {
 	if a.cfg.Dir == "" {
 		return nil
 	}
-	f, err := os.CreateTemp(a.cfg.Dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(a.cfg.Dir, name))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return durable.WriteFile(filepath.Join(a.cfg.Dir, name), b, 0o600)
 }

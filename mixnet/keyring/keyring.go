@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"mailproxy/internal/durable"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
 )
@@ -77,13 +78,12 @@ func Open(dir string, p directory.Parameters, now func() time.Time) (*Ring, erro
 const (
 	keySuffix  = ".key"
 	tagsSuffix = ".tags"
-	newPrefix  = ".new-key-"
 )
 
 // sweep removes what a kill left: a key that was never given its name, and so never
 // published, and the tags of a key that is erased.
 func (r *Ring) sweep(name string) error {
-	if strings.HasPrefix(name, newPrefix) {
+	if strings.HasPrefix(name, durable.TempPrefix) {
 		return erase(filepath.Join(r.dir, name))
 	}
 	if number, ok := strings.CutSuffix(name, tagsSuffix); ok {
@@ -146,18 +146,7 @@ func (r *Ring) Public(e directory.Epoch) (sphinx.PublicKey, error) {
 // writeKey writes a key so that a crash leaves all of it or nothing.
 func writeKey(file string, b []byte) error {
 	defer clear(b)
-	f, err := os.CreateTemp(filepath.Dir(file), newPrefix+"*") // made with mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return durable.WriteFile(file, b, 0o600)
 }
 
 // live reports whether packets under the key of e are accepted at t: during its

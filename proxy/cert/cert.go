@@ -30,6 +30,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"mailproxy/internal/durable"
 )
 
 // The files in the directory, which holds nothing else.
@@ -129,7 +131,7 @@ func create(dir string, now time.Time) error {
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	return syncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 // load reads the four files and checks that they fit together.
