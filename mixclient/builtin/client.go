@@ -27,13 +27,6 @@ import (
 	"mailproxy/mixnet/wire"
 )
 
-// replySlack is how much longer than its drawn delays a round trip may take
-// before it counts as lost: replySlackMeans mean delays and replySlackFixed.
-const (
-	replySlackMeans = 20
-	replySlackFixed = 2 * time.Second
-)
-
 // Config says how to take part. Document is needed.
 type Config struct {
 	Document *directory.Document
@@ -338,7 +331,7 @@ func (c *Client) session(ctx context.Context, conn *wire.Conn) error {
 	}()
 	c.setLink(queue, "")
 	p := c.doc.Parameters
-	idle := gatewaySilence + replySlackMeans*time.Duration(p.MixDelay) + time.Duration(20/p.Rate()*float64(time.Second))
+	idle := gatewaySilence + 20*time.Duration(p.MixDelay) + time.Duration(20/p.Rate()*float64(time.Second))
 	buf := make([]byte, c.end.FrameSize())
 	var snapshot pieces
 	var err error

@@ -238,13 +238,7 @@ func (c *Client) mixes(v *directory.View, sum *time.Duration) []sphinx.Hop {
 	for l := 1; l <= directory.Layers; l++ {
 		layer := v.Layer(l)
 		h, _ := hop(v, layer[c.seed.intn(len(layer))]) // a view's layers take part
-		for {
-			d := time.Duration(c.seed.exp(float64(p.MixDelay)))
-			if d <= p.MaxDelay() {
-				h.Delay = d.Round(time.Millisecond) // the packet carries milliseconds
-				break
-			}
-		}
+		h.Delay = p.Delay(func() float64 { return c.seed.exp(1) })
 		*sum += h.Delay
 		path = append(path, h)
 	}
@@ -255,7 +249,7 @@ func (c *Client) mixes(v *directory.View, sum *time.Duration) []sphinx.Hop {
 func (c *Client) send(f *flight, process Process) {
 	f.timing.Sent = time.Now()
 	p := c.doc.Parameters
-	lost := f.timing.Up + f.timing.Down + replySlackMeans*time.Duration(p.MixDelay) + replySlackFixed
+	lost := f.timing.Up + f.timing.Down + p.ReplySlack()
 	c.mu.Lock()
 	if c.closed || c.link == nil {
 		err := mixclient.ErrLost // the connection went between making and sending

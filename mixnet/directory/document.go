@@ -127,6 +127,20 @@ func (p Parameters) Scaled(factor float64) Parameters {
 // reply is known to be lost and a mix key can be erased.
 func (p Parameters) MaxDelay() time.Duration { return 10 * time.Duration(p.MixDelay) }
 
+// Delay returns a delay for a mix, in whole milliseconds as packets carry them.
+// exp draws from the exponential distribution with mean 1.
+func (p Parameters) Delay(exp func() float64) time.Duration {
+	for {
+		if d := time.Duration(exp() * float64(p.MixDelay)); d <= p.MaxDelay() {
+			return d.Round(time.Millisecond)
+		}
+	}
+}
+
+// ReplySlack is how much longer than its drawn delays a packet may take to come
+// back before it counts as lost: twenty mean delays and two seconds.
+func (p Parameters) ReplySlack() time.Duration { return 20*time.Duration(p.MixDelay) + 2*time.Second }
+
 // Payload is the number of plaintext bytes in each packet: what a query's
 // request, its SURB and their frame take. A reply carries as many.
 func (p Parameters) Payload() int { return sphinx.QueryOverhead + p.Request }

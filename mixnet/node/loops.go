@@ -62,9 +62,8 @@ func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
 	var delays time.Duration
 	for i := range path[:len(path)-1] {
 		if n.cfg.Document.Layered(path[i].ID) {
-			d := min(time.Duration(random.ExpFloat64()*float64(p.MixDelay)), p.MaxDelay()).Truncate(time.Millisecond)
-			path[i].Delay = d
-			delays += d
+			path[i].Delay = p.Delay(random.ExpFloat64)
+			delays += path[i].Delay
 		}
 	}
 	path[len(path)-1].Recipient = &loopRecipient
@@ -77,16 +76,11 @@ func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
 		return fmt.Errorf("make loop: %w", err)
 	}
 	n.loops.mu.Lock()
-	n.loops.out[id] = time.AfterFunc(delays+lostAfter(p), func() { n.loopEnded(id, false) })
+	n.loops.out[id] = time.AfterFunc(delays+p.ReplySlack(), func() { n.loopEnded(id, false) })
 	n.loops.mu.Unlock()
 	n.loops.Sent()
 	n.send(path[0].ID, packet)
 	return nil
-}
-
-// lostAfter is how much longer than its delays a loop may take.
-func lostAfter(p directory.Parameters) time.Duration {
-	return 20*time.Duration(p.MixDelay) + 2*time.Second
 }
 
 // around draws a path from this node through every layer, once past the gateways,
