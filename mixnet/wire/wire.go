@@ -56,9 +56,10 @@ var (
 	writeTimeout     = 15 * time.Second
 )
 
-// A Tap sees each frame inside the TLS of a link, as it is sent. It is for
-// programs that measure what an observer would learn; no command sets one.
-type Tap func(from, to directory.Key, frame []byte)
+// A Tap sees each frame inside the TLS of a link, as it is sent, and may lose it:
+// what it returns false for is not sent. It is for programs that measure what an
+// observer would learn, or what loss does; no command sets one.
+type Tap func(from, to directory.Key, frame []byte) (pass bool)
 
 // An End is one member's side of all its links.
 type End struct {
@@ -229,8 +230,8 @@ func (c *Conn) WriteFrame(kind byte, body []byte) error {
 	}
 	c.out[0] = kind
 	clear(c.out[FrameHeader+copy(c.out[FrameHeader:], body):])
-	if c.end.tap != nil {
-		c.end.tap(c.end.key, c.peer, c.out)
+	if c.end.tap != nil && !c.end.tap(c.end.key, c.peer, c.out) {
+		return nil
 	}
 	if err := c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("write frame: %w", err)
