@@ -75,7 +75,7 @@ type wireLog struct {
 	leaks   []string
 }
 
-func (l *wireLog) tap(from, to directory.Key, frame []byte) {
+func (l *wireLog) tap(from, to directory.Key, frame []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.frames == nil {
@@ -86,6 +86,7 @@ func (l *wireLog) tap(from, to directory.Key, frame []byte) {
 	if leak := l.secrets.in(frame); leak != "" && len(l.leaks) < 10 {
 		l.leaks = append(l.leaks, leak)
 	}
+	return true
 }
 
 // links returns the names of both ends of every link that was used. A client has

@@ -1,0 +1,44 @@
+package demo
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"mailproxy/mixnet/local"
+	"mailproxy/proxy/progress"
+)
+
+// TestLoss drops one packet in twenty at every hop: of ten queries with their
+// replies, four. All mail arrives, once, and nobody is told anything else.
+func TestLoss(t *testing.T) {
+	t.Parallel()
+	loss := local.NewLoss(0.05)
+	w := newWorld(t, func(c *Config) {
+		c.Tap = loss.Tap
+		// Slots are plenty: it is not they that are tried here.
+		c.Parameters.QueryRate *= 2
+		c.Parameters.ReadRate *= 2
+	})
+	const mails = 200 / slow
+	var want []string
+	for i := range mails {
+		subject := fmt.Sprintf("mail %03d", i)
+		want = append(want, subject)
+		w.send(t, Alice, Bob, subject, "does this arrive?")
+	}
+	eventually(t, "all mail", func() bool { return w.delivered(Bob) >= mails })
+	eventually(t, "the end of repetitions", func() bool { return w.Daemon.Status().Waiting == 0 })
+	if got := subjects(w.fetch(t, Bob, "INBOX")); !slices.Equal(got, want) {
+		t.Errorf("bob has %d mails, want %d, each once: %q", len(got), mails, got)
+	}
+	if n := w.count(progress.Failed, Alice, Bob); n != 0 {
+		t.Errorf("%d reports of failure", n)
+	}
+	if share, of := loss.Share(); share < 0.03 || share > 0.07 {
+		t.Errorf("%.3f of %d packets were dropped, want one in twenty", share, of)
+	}
+	if sent := w.count(progress.Sent, Alice, Bob); sent < mails*5/4 {
+		t.Errorf("%d blocks were sent for %d mails: none of them was lost", sent, mails)
+	}
+}
