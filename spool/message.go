@@ -2,7 +2,6 @@ package spool
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -12,7 +11,7 @@ import (
 )
 
 // Version is the version of the requests and replies, their first byte.
-const Version = 1
+const Version = 2
 
 // Sizes in bytes.
 const (
@@ -28,6 +27,8 @@ const (
 	MaxReplySize = BlockSize + 128
 	// MaxProofSize bounds the proof of a lane.
 	MaxProofSize = 256
+	// MaxInviteSize bounds an invitation's code.
+	MaxInviteSize = 64
 	// InstanceSize is the size of a reader instance's id.
 	InstanceSize = 8
 	// BlockIDSize is the size of a block's id.
@@ -49,6 +50,9 @@ const (
 	TypeLookup   Type = 3
 	TypeAppend   Type = 4
 	TypeRead     Type = 5
+	TypeAccess   Type = 6
+	TypeRevoke   Type = 7
+	TypeLog      Type = 8
 )
 
 // A BlockID is the SHA-256 of a block: the same block appended twice is one.
@@ -61,104 +65,6 @@ func BlockIDOf(block []byte) BlockID { return sha256.Sum256(block) }
 // noticed. It is random, made once per installation and kept with the account: a
 // daemon that restarts must be the same instance.
 type Instance [InstanceSize]byte
-
-// A Request is one of *Register, *Replace, *Lookup, *Append and *Read.
-type Request interface {
-	Type() Type
-	// check says what is wrong with the decoded fields, StatusOK if nothing is.
-	check() Status
-}
-
-// Register gives a name its spool: the local part of the bundle's address is the
-// name, IDOf(ReadKey) the spool. It is idempotent, and with a higher version it
-// replaces the bundle.
-type Register struct {
-	Bundle  SignedBundle      `cbor:"1,keyasint"`
-	ReadKey ed25519.PublicKey `cbor:"2,keyasint"`
-	Auth    Auth              `cbor:"3,keyasint"` // signed by the identity key
-	Proof   []byte            `cbor:"4,keyasint"` // signature by the read key
-}
-
-// Replace publishes a new bundle under a name that the identity has. The same
-// bundle again is done already; any other needs a higher version.
-type Replace struct {
-	Bundle SignedBundle `cbor:"1,keyasint"`
-	Auth   Auth         `cbor:"2,keyasint"` // signed by the identity key
-}
-
-// Lookup asks for the bundle of a name, which is given in its normal form.
-type Lookup struct {
-	Name string `cbor:"1,keyasint"`
-}
-
-// Append puts a block of BlockSize bytes into a spool, once.
-type Append struct {
-	Spool ID     `cbor:"1,keyasint"`
-	Block []byte `cbor:"2,keyasint"`
-	// Lane says by which right the sender appends; nil is the open lane.
-	Lane *LaneProof `cbor:"3,keyasint,omitempty"`
-}
-
-// A Lane is a way into a spool with conditions and a quota of its own. Zero, the
-// open lane, asks for nothing; a service may close it.
-type Lane uint8
-
-// A LaneProof shows that the sender may use a lane.
-type LaneProof struct {
-	Lane  Lane   `cbor:"1,keyasint"` // not zero: the open lane has no proof
-	Proof []byte `cbor:"2,keyasint"` // 1 to MaxProofSize bytes; what it holds is the lane's
-}
-
-// Read trims all blocks with sequence numbers up to Cursor and asks for one: Want
-// if the spool has it, else the lowest above Cursor.
-type Read struct {
-	ReadKey ed25519.PublicKey `cbor:"1,keyasint"` // the spool is IDOf(ReadKey)
-	Cursor  uint64            `cbor:"2,keyasint"` // all up to here is stored safely
-	Want    uint64            `cbor:"3,keyasint"`
-	Auth    Auth              `cbor:"4,keyasint"` // signed by the read key
-}
-
-// Type implements Request.
-func (*Register) Type() Type { return TypeRegister }
-
-// Type implements Request.
-func (*Replace) Type() Type { return TypeReplace }
-
-// Type implements Request.
-func (*Lookup) Type() Type { return TypeLookup }
-
-// Type implements Request.
-func (*Append) Type() Type { return TypeAppend }
-
-// Type implements Request.
-func (*Read) Type() Type { return TypeRead }
-
-func okIf(ok bool) Status {
-	if ok {
-		return StatusOK
-	}
-	return StatusMalformed
-}
-
-func (r *Register) check() Status {
-	return okIf(len(r.ReadKey) == ed25519.PublicKeySize && len(r.Proof) == ed25519.SignatureSize && r.Auth.sized())
-}
-
-func (r *Replace) check() Status { return okIf(r.Auth.sized()) }
-
-func (r *Lookup) check() Status { return okIf(len(r.Name) <= MaxAddressSize) }
-
-func (r *Append) check() Status {
-	if len(r.Block) > BlockSize {
-		return StatusTooBig
-	}
-	return okIf(len(r.Block) == BlockSize && (r.Lane == nil ||
-		r.Lane.Lane != 0 && len(r.Lane.Proof) > 0 && len(r.Lane.Proof) <= MaxProofSize))
-}
-
-func (r *Read) check() Status {
-	return okIf(len(r.ReadKey) == ed25519.PublicKeySize && r.Auth.sized())
-}
 
 // EncodeRequest returns the bytes of r. It fails for a request that the service
 // would find malformed or too big.
@@ -218,6 +124,12 @@ func newRequest(t Type) (Request, Status) {
 		return new(Append), StatusOK
 	case TypeRead:
 		return new(Read), StatusOK
+	case TypeAccess:
+		return new(Access), StatusOK
+	case TypeRevoke:
+		return new(Revoke), StatusOK
+	case TypeLog:
+		return new(Log), StatusOK
 	}
 	return nil, StatusUnknownRequest
 }

@@ -47,9 +47,17 @@ func requests(t testing.TB) []Request {
 	read := &Read{Cursor: 4, Want: 6, Auth: auth}
 	read.Sign(service, testKey(2))
 	block := make([]byte, BlockSize)
+	invited := &Register{Bundle: register.Bundle, Auth: auth, Invite: make([]byte, MaxInviteSize)}
+	invited.Sign(service, testKey(1), testKey(2))
+	access := &Access{AppendKey: testKey(3).Public().(ed25519.PublicKey), Version: 1, Auth: auth}
+	access.Sign(service, testKey(2))
+	revoke := &Revoke{Name: "alice", Spool: IDOf(register.ReadKey), Erase: true, Auth: auth}
+	revoke.Sign(service, testKey(1))
 	return []Request{
-		register, replace, read,
+		register, replace, read, access, revoke, invited,
+		&Log{From: 7, Size: 9, Edge: true},
 		&Lookup{Name: "alice"},
+		&Lookup{Name: "alice", Size: MaxSequence},
 		&Append{Spool: ID{9}, Block: block},
 		&Append{Spool: ID{9}, Block: block, Lane: &LaneProof{Lane: 255, Proof: make([]byte, MaxProofSize)}},
 	}
@@ -174,7 +182,9 @@ func TestSignatureInput(t *testing.T) {
 		return b
 	}
 	r := requests(t)
-	register, replace, rd := r[0].(*Register), r[1].(*Replace), r[2].(*Read)
+	register, replace, rd, access, revoke := r[0].(*Register), r[1].(*Replace), r[2].(*Read), r[3].(*Access), r[4].(*Revoke)
+	contacts := sha256.Sum256(append(bytes.Clone(access.AppendKey), 0, 0, 0, 0, 0, 0, 0, 1))
+	erase := sha256.Sum256([]byte("alice\x01"))
 	content := sha256.Sum256(append(bytes.Clone(register.Bundle.Body), register.Bundle.Signature...))
 	position := "0000000000000004" + "0000000000000006" + "00000000000000000000000000000000"
 	for _, tt := range []struct {
@@ -186,6 +196,8 @@ func TestSignatureInput(t *testing.T) {
 		{"register, read key", read, input("02", hex.EncodeToString(content[:])), register.Proof},
 		{"replace", identity, input("03", hex.EncodeToString(content[:])), replace.Auth.Signature},
 		{"read", read, input("04", position), rd.Auth.Signature},
+		{"access", read, input("05", hex.EncodeToString(contacts[:])), access.Auth.Signature},
+		{"revoke", identity, input("06", hex.EncodeToString(erase[:])), revoke.Auth.Signature},
 	} {
 		if !ed25519.Verify(tt.key.Public().(ed25519.PublicKey), tt.input, tt.signature) {
 			t.Errorf("%s: the signature is over something else", tt.what)
@@ -204,6 +216,10 @@ func TestSignaturesCoverEverything(t *testing.T) {
 			return r.Verify(s, IDOf(testKey(2).Public().(ed25519.PublicKey)), identity)
 		case *Read:
 			return r.Verify(s)
+		case *Access:
+			return r.Verify(s)
+		case *Revoke:
+			return r.Verify(s, identity)
 		}
 		panic("not signed")
 	}
@@ -213,10 +229,14 @@ func TestSignaturesCoverEverything(t *testing.T) {
 			return &r.Auth
 		case *Replace:
 			return &r.Auth
+		case *Access:
+			return &r.Auth
+		case *Revoke:
+			return &r.Auth
 		}
 		return &r.(*Read).Auth
 	}
-	for i := range 3 {
+	for i := range 5 {
 		for _, tt := range []struct {
 			what   string
 			change func(r Request)
@@ -233,6 +253,10 @@ func TestSignaturesCoverEverything(t *testing.T) {
 					r.Bundle = *testBundle(t, "alice@north.test", 4)
 				case *Read:
 					r.Cursor++
+				case *Access:
+					r.Version++
+				case *Revoke:
+					r.Erase = false
 				}
 			}},
 			{"key or want", func(r Request) {
@@ -243,6 +267,10 @@ func TestSignaturesCoverEverything(t *testing.T) {
 					r.Bundle.Signature[3] ^= 1
 				case *Read:
 					r.Want++
+				case *Access:
+					r.AppendKey = testKey(5).Public().(ed25519.PublicKey)
+				case *Revoke:
+					r.Name = "alicf"
 				}
 			}},
 		} {
@@ -269,7 +297,12 @@ func TestSignaturesCoverEverything(t *testing.T) {
 
 func TestReplies(t *testing.T) {
 	full := ReadReply{Seq: 3, Block: make([]byte, BlockSize), Lowest: 2, Highest: MaxSequence, Last: MaxSequence}
-	for _, body := range []any{Empty{}, LookupReply{Bundle: *testBundle(t, "alice@north.test", 1)}, ReadReply{Last: 4}, full} {
+	proof := LookupReply{
+		Bundle: *testBundle(t, "alice@north.test", 1), Index: 3, Kind: LogMade, Version: 1,
+		Proof: make([]byte, 32*63), Terms: Terms{Memory: 1 << 20, Time: 9, Bits: 40},
+	}
+	log := LogReply{Records: make([]byte, MaxLogRecords*LogRecordSize), Edge: make([]byte, 32*16)}
+	for _, body := range []any{Empty{}, LookupReply{Bundle: *testBundle(t, "alice@north.test", 1)}, proof, log, ReadReply{Last: 4}, full} {
 		b, err := EncodeReply(StatusOK, body)
 		if err != nil || len(b) > MaxReplySize {
 			t.Fatalf("%T: %d bytes, %v", body, len(b), err)
@@ -280,6 +313,8 @@ func TestReplies(t *testing.T) {
 			got = new(Empty)
 		case LookupReply:
 			got = new(LookupReply)
+		case LogReply:
+			got = new(LogReply)
 		case ReadReply:
 			got = new(ReadReply)
 		}

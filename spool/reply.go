@@ -10,12 +10,33 @@ import (
 // MaxSequence bounds sequence numbers, so that one can always be added to.
 const MaxSequence = math.MaxInt64
 
-// Empty is the reply to Register, Replace and Append.
+// Empty is the reply to Register, Replace, Append, Access and Revoke.
 type Empty struct{}
 
 // LookupReply is the reply to Lookup.
 type LookupReply struct {
 	Bundle SignedBundle `cbor:"1,keyasint"`
+	// Where the name's newest record is in the key log, and what it says beside the
+	// name and the bundle's identity.
+	Index   uint64  `cbor:"2,keyasint"`
+	Kind    LogKind `cbor:"3,keyasint"`
+	Version uint64  `cbor:"4,keyasint"`
+	// Proof shows that the record is in the log of the size asked for: the hashes
+	// of RFC 6962 section 2.1.1, 32 bytes each, one after the other. Empty if none
+	// was asked for, or the record is newer than that.
+	Proof []byte `cbor:"5,keyasint,omitempty"`
+	// Terms are what a stranger's block costs.
+	Terms Terms `cbor:"6,keyasint"`
+}
+
+// LogReply is the reply to Log.
+type LogReply struct {
+	// Records are the records from From on, LogRecordSize bytes each, at most
+	// MaxLogRecords and all below Size.
+	Records []byte `cbor:"1,keyasint,omitempty"`
+	// Edge has the hashes of the complete subtrees of the log of size From, from
+	// the largest to the smallest, 32 bytes each, if they were asked for.
+	Edge []byte `cbor:"2,keyasint,omitempty"`
 }
 
 // ReadReply is the reply to Read: one block, and what the spool holds above the
@@ -31,12 +52,13 @@ type ReadReply struct {
 
 // refusal is the body of every reply that is no success.
 type refusal struct {
-	Time int64  `cbor:"1,keyasint"`
-	Last uint64 `cbor:"2,keyasint,omitempty"`
+	Time  int64  `cbor:"1,keyasint"`
+	Last  uint64 `cbor:"2,keyasint,omitempty"`
+	Terms *Terms `cbor:"3,keyasint,omitempty"`
 }
 
 // EncodeReply returns the bytes of a reply that is a success. body is an Empty, a
-// LookupReply or a ReadReply.
+// LookupReply, a ReadReply or a LogReply.
 func EncodeReply(s Status, body any) ([]byte, error) {
 	b, err := frame(byte(s), body)
 	if err != nil {
@@ -47,7 +69,7 @@ func EncodeReply(s Status, body any) ([]byte, error) {
 
 // EncodeRefused returns the bytes of a reply that refuses.
 func EncodeRefused(r Refused) ([]byte, error) {
-	return EncodeReply(r.Status, refusal{Time: r.Time.Unix(), Last: r.Last})
+	return EncodeReply(r.Status, refusal{Time: r.Time.Unix(), Last: r.Last, Terms: r.Terms})
 }
 
 // DecodeReply reads a reply, padded or not, into body, a pointer to what answers
@@ -81,7 +103,7 @@ func DecodeReply(b []byte, body any) (Status, error) {
 	if err := decodeExact(raw, &r); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrReply, err)
 	}
-	return status, &Refused{Status: status, Time: time.Unix(r.Time, 0), Last: r.Last}
+	return status, &Refused{Status: status, Time: time.Unix(r.Time, 0), Last: r.Last, Terms: r.Terms}
 }
 
 // Check says whether the reply is one that a read with this cursor can have.

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -42,6 +43,8 @@ const (
 	roleRegisterRead = 2 // Register, the read key
 	roleReplace      = 3 // Replace, the identity key
 	roleRead         = 4 // Read, the read key
+	roleAccess       = 5 // Access, the read key
+	roleRevoke       = 6 // Revoke, the identity key
 )
 
 // input is what is signed. Every part has a fixed length, 148 bytes in all.
@@ -109,4 +112,40 @@ func (r *Read) Sign(service ServiceID, read ed25519.PrivateKey) {
 // Verify checks the signature of the read key that the request names.
 func (r *Read) Verify(service ServiceID) bool {
 	return ed25519.Verify(r.ReadKey, r.Auth.input(roleRead, service, IDOf(r.ReadKey), r.subject()), r.Auth.Signature)
+}
+
+// subject is that of an access: SHA-256(append key ‖ version).
+func (r *Access) subject() [32]byte {
+	return sha256.Sum256(binary.BigEndian.AppendUint64(bytes.Clone(r.AppendKey), r.Version))
+}
+
+// Sign signs the request with the read key. AppendKey, Version and the unsigned
+// fields of Auth must be set.
+func (r *Access) Sign(service ServiceID, read ed25519.PrivateKey) {
+	r.ReadKey = read.Public().(ed25519.PublicKey)
+	r.Auth.Signature = ed25519.Sign(read, r.Auth.input(roleAccess, service, IDOf(r.ReadKey), r.subject()))
+}
+
+// Verify checks the signature of the read key that the request names.
+func (r *Access) Verify(service ServiceID) bool {
+	return ed25519.Verify(r.ReadKey, r.Auth.input(roleAccess, service, IDOf(r.ReadKey), r.subject()), r.Auth.Signature)
+}
+
+// subject is that of a revocation: SHA-256(name ‖ 00 or, to erase, 01).
+func (r *Revoke) subject() [32]byte {
+	erase := byte(0)
+	if r.Erase {
+		erase = 1
+	}
+	return sha256.Sum256(append([]byte(r.Name), erase))
+}
+
+// Sign signs the request with the name's identity key.
+func (r *Revoke) Sign(service ServiceID, identity ed25519.PrivateKey) {
+	r.Auth.Signature = ed25519.Sign(identity, r.Auth.input(roleRevoke, service, r.Spool, r.subject()))
+}
+
+// Verify checks the signature by the identity that the name has.
+func (r *Revoke) Verify(service ServiceID, identity ed25519.PublicKey) bool {
+	return ed25519.Verify(identity, r.Auth.input(roleRevoke, service, r.Spool, r.subject()), r.Auth.Signature)
 }

@@ -66,6 +66,16 @@ const (
 	// StatusWrongSpool: the bundle's spool is not the read key's, or not the one
 	// that the name has, or it is another name's.
 	StatusWrongSpool Status = 0x39
+	// StatusRevoked: the name's identity was revoked, or its account deleted. It
+	// stays so.
+	StatusRevoked Status = 0x3a
+	// StatusInvite: a new name needs an invitation, and the request has none that
+	// is good: it is unknown, was used, or has expired.
+	StatusInvite Status = 0x3b
+	// StatusSuspended: the operator has suspended the account.
+	StatusSuspended Status = 0x3c
+	// StatusNoLog: the key log has not so many records.
+	StatusNoLog Status = 0x3d
 
 	// StatusFull: the spool holds as much as it may.
 	StatusFull Status = 0x40
@@ -74,8 +84,17 @@ const (
 	// StatusCursorAhead: the cursor is beyond the last block that the spool ever
 	// had. The refusal has that block's sequence number.
 	StatusCursorAhead Status = 0x42
-	// StatusLane: the service does not know the lane of the append.
+	// StatusLane: the service does not know the lane of the append, or the open
+	// lane is closed. The refusal has the terms of the strangers' lane.
 	StatusLane Status = 0x43
+	// StatusAppendKey: the proof is not by the spool's append key, be it that the
+	// owner has changed it. The refusal has the terms of the strangers' lane.
+	StatusAppendKey Status = 0x44
+	// StatusWork: the work is not enough, or not about this block. The refusal has
+	// the terms.
+	StatusWork Status = 0x45
+	// StatusBusy: too many requests at once; the same request can be good later.
+	StatusBusy Status = 0x46
 
 	// StatusTemporary: the service cannot do it now, for a reason of its own.
 	StatusTemporary Status = 0x50
@@ -106,6 +125,13 @@ var statusText = map[Status]string{
 	StatusOtherReader:    "another daemon reads this account",
 	StatusCursorAhead:    "spool has lost blocks that were read before",
 	StatusLane:           "service does not know this lane",
+	StatusRevoked:        "account was deleted, or its keys revoked",
+	StatusInvite:         "a valid invitation is needed",
+	StatusSuspended:      "account is suspended by its provider",
+	StatusNoLog:          "key log is shorter than that",
+	StatusAppendKey:      "append key is not the spool's",
+	StatusWork:           "proof of work is not enough",
+	StatusBusy:           "service has too many requests at once",
 	StatusTemporary:      "service has a temporary problem",
 }
 
@@ -130,6 +156,9 @@ type Refused struct {
 	Time time.Time
 	// Last is, with StatusCursorAhead, the last sequence number the spool gave.
 	Last uint64
+	// Terms are, with StatusLane, StatusAppendKey and StatusWork, what a stranger's
+	// block costs; else nil.
+	Terms *Terms
 }
 
 // Error says why the service refused.

@@ -81,7 +81,7 @@ type Server struct {
 	log      *slog.Logger
 	guard    *guard
 
-	answers [8][256]atomic.Uint64 // by request type (0: none) and status
+	answers [9][256]atomic.Uint64 // by request type (0: none) and status
 	swept   atomic.Uint64
 	last    time.Time // when the sweeper ran last; only it uses this
 
@@ -148,6 +148,8 @@ func (s *Server) Answer(ctx context.Context, request []byte) []byte {
 			status = s.append(ctx, r)
 		case *spool.Read:
 			body, status, last = s.read(ctx, r)
+		default:
+			status = spool.StatusUnknownRequest
 		}
 	}
 	s.answers[kind][status].Add(1)
