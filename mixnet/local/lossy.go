@@ -12,8 +12,8 @@ import (
 // the tap: from a client to its gateway, from node to node, and back to the client.
 // Of snapshots, which are no packets, it drops none.
 type Loss struct {
-	share       float64
-	seen, taken atomic.Uint64
+	share         float64
+	seen, dropped atomic.Uint64
 }
 
 // NewLoss makes a Loss of this share of packets, from 0 to 1.
@@ -28,15 +28,10 @@ func (l *Loss) Tap(_, _ directory.Key, frame []byte) (pass bool) {
 	if rand.Float64() >= l.share {
 		return true
 	}
-	l.taken.Add(1)
+	l.dropped.Add(1)
 	return false
 }
 
-// Share returns the share of packets that were dropped up to now, and of how many.
-func (l *Loss) Share() (share float64, of uint64) {
-	of = l.seen.Load()
-	if of == 0 {
-		return 0, 0
-	}
-	return float64(l.taken.Load()) / float64(of), of
-}
+// Counts returns how many packets there were up to now, and how many of them were
+// dropped.
+func (l *Loss) Counts() (seen, dropped uint64) { return l.seen.Load(), l.dropped.Load() }
