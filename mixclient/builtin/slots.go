@@ -162,20 +162,6 @@ func (c *Client) loopSlot() *flight {
 	return f
 }
 
-// loop makes a query to an echo service: cover like any other query.
-func (c *Client) loop(v *directory.View, count *uint64) *flight {
-	echoes := echoesOf(v)
-	body := make([]byte, c.Limits().Request)
-	f, err := c.flight(v, echoes[c.seed.intn(len(echoes))], mixclient.KindEcho, body)
-	if err != nil {
-		c.log.Error("network client: cannot make a loop", "err", err)
-		return nil
-	}
-	f.cover, f.count = true, count
-	f.done = func([]byte, mixclient.Timing, error) {}
-	return f
-}
-
 // ready returns the view to make packets with, or nil while nothing can be sent.
 func (c *Client) ready() *directory.View {
 	c.mu.Lock()

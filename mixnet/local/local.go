@@ -46,6 +46,11 @@ type Config struct {
 	Providers []Provider
 	Logger    *slog.Logger
 	Tap       wire.Tap
+	Sights    func(node.Sighting) // of all gateways
+	// Front may put something between the network and a gateway: it is given the
+	// socket at the gateway's address, and returns the one that the gateway is to
+	// take connections from, and to close. For measuring programs.
+	Front func(gateway string, l net.Listener) (net.Listener, error)
 }
 
 // A Provider is a service node to be run.
@@ -207,11 +212,22 @@ func (n *Network) start(name string, l net.Listener) (err error) {
 		})
 		return err
 	}
+	if n.cfg.Front != nil && n.gateway(name) {
+		if l, err = n.cfg.Front(name, l); err != nil {
+			return err
+		}
+	}
 	n.nodes[name], err = node.Start(node.Config{
 		Document: n.Document, Identity: m.identity, Keys: m.keys, Listener: l,
-		Services: m.services, Logger: n.cfg.Logger, Tap: n.cfg.Tap,
+		Services: m.services, Logger: n.cfg.Logger, Tap: n.cfg.Tap, Sights: n.cfg.Sights,
 	})
 	return err
+}
+
+// gateway reports whether the node with that name is a gateway.
+func (n *Network) gateway(name string) bool {
+	_, err := n.Document.Named(name, directory.RoleGateway)
+	return err == nil
 }
 
 // Nodes returns the running nodes by name.

@@ -10,13 +10,16 @@ import (
 	"mailproxy/mixnet/sphinx"
 )
 
-// handle takes one packet through this node. It owns packet. fromClient says
-// that the packet came from a client of this gateway, not from the network.
-func (n *Node) handle(ctx context.Context, packet []byte, fromClient bool) {
+// handle takes one packet through this node. It owns packet. from is the key of who
+// sent it; fromClient says that this is a client of this gateway, not a node.
+func (n *Node) handle(ctx context.Context, packet []byte, from directory.Key, fromClient bool) {
 	u, err := n.cfg.Keys.Unwrap(packet)
 	if err != nil {
 		n.unwrapFailed(err)
 		return
+	}
+	if n.cfg.Sights != nil {
+		n.sight(&u, from, fromClient)
 	}
 	switch {
 	case !u.Last:
@@ -29,6 +32,17 @@ func (n *Node) handle(ctx context.Context, packet []byte, fromClient bool) {
 		n.answer(ctx, u.Recipient, u.Payload)
 	default:
 		n.Counters.Misrouted.Add(1) // it ends here, and nothing here can take it
+	}
+}
+
+// sight tells of a packet of a gateway's client.
+func (n *Node) sight(u *sphinx.Unwrapped, from directory.Key, fromClient bool) {
+	switch {
+	case n.self.Role != directory.RoleGateway:
+	case fromClient && !u.Last:
+		n.cfg.Sights(Sighting{Client: ClientRecipient(from), Mix: u.Next})
+	case !fromClient && u.Last && u.IsReply:
+		n.cfg.Sights(Sighting{Client: u.Recipient, Reply: true, Mix: n.peers[from].ID()})
 	}
 }
 

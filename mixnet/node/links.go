@@ -76,7 +76,7 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 			return
 		}
 		n.Counters.Received.Add(1)
-		n.handle(ctx, packet, client)
+		n.handle(ctx, packet, conn.Peer(), client)
 	}
 }
 

@@ -70,6 +70,18 @@ type Config struct {
 	Logger   *slog.Logger       // nil discards
 	Now      func() time.Time   // of epochs; nil means time.Now
 	Tap      wire.Tap           // for measuring programs only
+	// Sights is told what a gateway learns of its clients' packets. It is for
+	// measuring programs only, is called from many goroutines and must return at
+	// once.
+	Sights func(Sighting)
+}
+
+// A Sighting is what a gateway learns of one packet that it has unwrapped and that
+// is a client's: of a reply to the client, or of one that the client sent.
+type Sighting struct {
+	Client sphinx.Recipient // ClientRecipient of its link key
+	Reply  bool
+	Mix    sphinx.NodeID // from which a reply came, or to which a packet goes
 }
 
 // A Node runs from Start to Close.
