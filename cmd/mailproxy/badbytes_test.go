@@ -164,14 +164,14 @@ func gatewayGarbage(t *testing.T, p *badPlace) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	bad := func() uint64 { return n.Counters.Malformed.Load() + n.Counters.BadMAC.Load() }
+	bad := func() uint64 { return n.Counters.BadVersion.Load() + n.Counters.BadMAC.Load() }
 	before := bad()
 	if err := conn.WriteFrame(wire.KindPacket, []byte(garbage(5000))); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { return bad() > before })
 	said += "packet counted\n"
-	before = n.Counters.Malformed.Load()
+	before = n.Counters.BadFrame.Load()
 	if err := conn.WriteFrame(wire.KindReply, nil); err != nil { // which only a gateway sends
 		t.Fatal(err)
 	}
@@ -181,6 +181,6 @@ func gatewayGarbage(t *testing.T, p *badPlace) string {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the gateway goes on: %v", err)
 	}
-	eventually(t, func() bool { return n.Counters.Malformed.Load() > before })
+	eventually(t, func() bool { return n.Counters.BadFrame.Load() > before })
 	return said + "frame counted, connection closed"
 }

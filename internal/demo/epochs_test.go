@@ -50,8 +50,8 @@ func TestMailAcrossEpochs(t *testing.T) {
 		t.Errorf("%d reports of failure", n)
 	}
 	for _, n := range w.Network.Nodes() {
-		if n.Counters.Failed.Load() != 0 || n.Counters.Malformed.Load() != 0 {
-			t.Errorf("%s counts %d packets malformed, %d not taken", n.Name(), n.Counters.Malformed.Load(), n.Counters.Failed.Load())
+		if n.Counters.Failed.Load() != 0 || n.Counters.BadCommands.Load() != 0 {
+			t.Errorf("%s counts %d packets with nonsense in them, %d not taken", n.Name(), n.Counters.BadCommands.Load(), n.Counters.Failed.Load())
 		}
 	}
 }

@@ -34,6 +34,13 @@ func (p Parameters) KeyGrace() time.Duration {
 	return min(Grace, time.Duration(p.Epoch)/4) + p.MaxPath()
 }
 
+// KeyLinger is how long a node keeps a mix key that it accepts no more: what comes
+// under it then came too late, and can be told from what does not verify. After
+// that nobody can tell.
+func (p Parameters) KeyLinger() time.Duration {
+	return min(10*time.Second, time.Duration(p.Epoch)/40)
+}
+
 // When things happen in the epoch before the one they are for, as shares of its
 // length. What has been missed at a start is done at once.
 const (

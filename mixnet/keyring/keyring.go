@@ -1,6 +1,7 @@
 // Package keyring holds a node's mix keys: one for each epoch, with the replay
 // tags of every packet seen under it. A key is made ahead of its epoch, accepted
-// for a while after it, and then erased with its tags.
+// for a while after it, and then, after a moment in which it only shows what comes
+// too late, erased with its tags.
 //
 // With a directory, keys and tags outlive the process, so that a node that was
 // killed goes on with its key and refuses what it saw before. It publishes
@@ -23,8 +24,12 @@ import (
 	"mailproxy/mixnet/sphinx"
 )
 
-// ErrReplayed is returned by Unwrap for a packet that was seen before.
-var ErrReplayed = errors.New("packet was seen before")
+var (
+	// ErrReplayed is returned by Unwrap for a packet that was seen before.
+	ErrReplayed = errors.New("packet was seen before")
+	// ErrExpired is returned by Unwrap for a packet under a key whose time is over.
+	ErrExpired = errors.New("packet comes after its epoch")
+)
 
 // A Ring holds the keys of one node. Its methods may be called from any goroutine.
 type Ring struct {
@@ -153,19 +158,23 @@ func writeKey(file string, b []byte) error {
 // epoch, for KeyGrace after it, and for as long before it as clocks may differ.
 func (r *Ring) live(e directory.Epoch, t time.Time) bool {
 	early := min(directory.Grace, time.Duration(r.p.Epoch)/4)
-	return !t.Before(r.p.EpochStart(e).Add(-early)) && t.Before(r.p.EpochStart(e+1).Add(r.p.KeyGrace()))
+	return !t.Before(r.p.EpochStart(e).Add(-early)) && t.Before(r.end(e))
 }
+
+// end is when packets under the key of e are no more accepted.
+func (r *Ring) end(e directory.Epoch) time.Time { return r.p.EpochStart(e + 1).Add(r.p.KeyGrace()) }
 
 // Unwrap strips this node's layer from a packet, as sphinx.PrivateKey.Unwrap does,
 // with whichever live key fits, and notes the packet as seen. It returns
-// ErrReplayed for one that was seen, and sphinx.ErrMAC if no key fits, be it that
-// the key is erased.
+// ErrReplayed for one that was seen, ErrExpired for one that comes too late, as long
+// as its key is kept, and sphinx.ErrMAC if no key fits, be it that the key is erased.
 func (r *Ring) Unwrap(packet []byte) (sphinx.Unwrapped, error) {
 	now := r.now()
 	current := r.p.EpochAt(now)
 	err := error(sphinx.ErrMAC)
 	for _, e := range []directory.Epoch{current, current - 1, current + 1} {
-		if !r.live(e, now) {
+		over := !now.Before(r.end(e))
+		if !over && !r.live(e, now) {
 			continue
 		}
 		r.mu.RLock()
@@ -178,6 +187,9 @@ func (r *Ring) Unwrap(packet []byte) (sphinx.Unwrapped, error) {
 		u, err = k.private.Unwrap(packet) // leaves the packet alone if it fails with ErrMAC
 		if errors.Is(err, sphinx.ErrMAC) {
 			continue
+		}
+		if over {
+			return sphinx.Unwrapped{}, ErrExpired // whatever else may be wrong with it
 		}
 		if err != nil {
 			return u, err
@@ -201,7 +213,7 @@ func (r *Ring) Tidy() error {
 	defer r.mu.Unlock()
 	var errs []error
 	for e, k := range r.keys {
-		if !now.After(r.p.EpochStart(e + 1).Add(r.p.KeyGrace())) {
+		if !now.After(r.end(e).Add(r.p.KeyLinger())) {
 			continue
 		}
 		k.private.Erase()

@@ -67,16 +67,21 @@ func TestLifeOfAKey(t *testing.T) {
 			{"at its end", end.Add(-1), nil},
 			{"on its way at the end", end.Add(p.MaxPath()), nil},
 			{"at the end of grace", end.Add(p.KeyGrace() - 1), nil},
-			{"after grace", end.Add(p.KeyGrace()), sphinx.ErrMAC},
+			{"after grace", end.Add(p.KeyGrace()), ErrExpired},
+			{"before the key is erased", end.Add(p.KeyGrace() + p.KeyLinger()), ErrExpired},
 		} {
 			c.t = test.at
 			if _, err := r.Unwrap(packet(t, pub)); !errors.Is(err, test.want) {
 				t.Errorf("a packet %s: %v, want %v", test.name, err, test.want)
 			}
 		}
-		c.t = end.Add(p.KeyGrace() + 1)
+		c.t = end.Add(p.KeyGrace() + p.KeyLinger() + 1)
+		late := packet(t, pub)
 		if err := r.Tidy(); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := r.Unwrap(late); !errors.Is(err, sphinx.ErrMAC) {
+			t.Errorf("a packet after its key is erased: %v, want ErrMAC", err)
 		}
 		if again, err := r.Public(e); err != nil || again == pub {
 			t.Errorf("the key was not erased: %v", err)

@@ -6,26 +6,44 @@ import (
 )
 
 // Counters tell what became of packets. Every packet received is counted as
-// Received and, sooner or later, once more.
+// Received and, sooner or later, once more. docs/operating.md says what an operator
+// makes of them.
 type Counters struct {
 	Received  atomic.Uint64 // from any link
 	Forwarded atomic.Uint64 // handed to the link to the next hop
 	Delivered atomic.Uint64 // replies given to a client, by a gateway
 	Answered  atomic.Uint64 // queries answered, by a service node
+	Looped    atomic.Uint64 // this node's own loops that are back
 
-	Malformed  atomic.Uint64 // wrong version, size, frame, commands or element
-	BadMAC     atomic.Uint64 // header altered, or made for another key or an erased one
-	Failed     atomic.Uint64 // not taken for a fault of this machine, such as a full disk
-	BadPayload atomic.Uint64 // payload altered
-	Replayed   atomic.Uint64 // seen before
-	Misrouted  atomic.Uint64 // next hop, or end, that this node cannot serve
-	TooLong    atomic.Uint64 // a delay beyond the network's largest
-	NoService  atomic.Uint64 // a query for a service that is not here
-	TooLarge   atomic.Uint64 // a service's reply that fits no packet: a fault of ours
-	NoClient   atomic.Uint64 // a reply for a client that is not connected, nor was lately
-	Dropped    atomic.Uint64 // made room for newer ones in a full queue
-	Paused     atomic.Uint64 // packets of a client that sends too many, read later
-	Refused    atomic.Uint64 // connections refused before they carried a frame
+	// What does not verify. Nobody but a packet's sender and its right hop can tell
+	// for which key a header was made, so BadMAC is a header altered in any byte but
+	// its version, a packet for another node, and one for a key that is erased alike:
+	// were there a way to tell them apart, one could follow packets by it.
+	BadVersion  atomic.Uint64 // its first two bytes are of no version
+	BadKey      atomic.Uint64 // its group element has a small order
+	BadMAC      atomic.Uint64 // no key of this node made its header
+	BadCommands atomic.Uint64 // its maker's mistake: the header verifies and says nonsense
+	BadPayload  atomic.Uint64 // altered behind its header, which only the last hop can see
+	BadQuery    atomic.Uint64 // verifies at its last hop, and is no query
+	Expired     atomic.Uint64 // for a key whose time is over, and which is not erased yet
+	Replayed    atomic.Uint64 // seen before
+
+	Misrouted atomic.Uint64 // next hop that is not in the following layer
+	Misplaced atomic.Uint64 // ends here, where nothing can take it
+	TooLong   atomic.Uint64 // a delay beyond the network's largest
+	NoService atomic.Uint64 // a query for a service that is not here
+	NoClient  atomic.Uint64 // a reply for a client that is not connected, nor was lately
+
+	Failed   atomic.Uint64 // not taken for a fault of this machine, such as a full disk
+	TooLarge atomic.Uint64 // a service's reply that fits no packet: a fault of ours
+	Dropped  atomic.Uint64 // made room for newer ones in a full queue
+	Paused   atomic.Uint64 // packets of a client that sends too many, read later
+
+	// These are no packets: each ends the connection that it came on.
+	FrameLength atomic.Uint64 // a frame of another length than the network's
+	FrameCut    atomic.Uint64 // the connection ended within a frame
+	BadFrame    atomic.Uint64 // of the right length, and of no kind that may come here
+	Refused     atomic.Uint64 // connections refused before they carried a frame
 
 	Clients atomic.Int64 // connected now, to a gateway
 

@@ -25,13 +25,14 @@ func (n *Node) handle(ctx context.Context, packet []byte, from directory.Key, fr
 	case !u.Last:
 		n.forward(u, packet)
 	case !u.IsReply && u.Recipient == loopRecipient && !fromClient:
+		n.Counters.Looped.Add(1)
 		n.loopEnded(loopID(u.Payload), true)
 	case n.self.Role == directory.RoleGateway && !fromClient && u.IsReply:
 		n.deliver(u.Recipient, u.SURBID, u.Payload)
 	case n.self.Role == directory.RoleService && !u.IsReply:
 		n.answer(ctx, u.Recipient, u.Payload)
 	default:
-		n.Counters.Misrouted.Add(1) // it ends here, and nothing here can take it
+		n.Counters.Misplaced.Add(1) // it ends here, and nothing here can take it
 	}
 }
 
@@ -80,7 +81,7 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 	}
 	surb, request, err := sphinx.UnpackQuery(payload)
 	if err != nil || surb == nil { // nobody to answer
-		n.Counters.Malformed.Add(1)
+		n.Counters.BadQuery.Add(1)
 		return
 	}
 	select {
@@ -103,7 +104,7 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 		copy(full, reply)
 		packet, first, err := sphinx.PacketFromSURB(surb, full)
 		if err != nil {
-			n.Counters.Malformed.Add(1)
+			n.Counters.BadQuery.Add(1)
 			return
 		}
 		if n.links[first] == nil {
@@ -147,12 +148,18 @@ func (n *Node) unwrapFailed(err error) {
 	switch {
 	case errors.Is(err, keyring.ErrReplayed):
 		c.Replayed.Add(1)
+	case errors.Is(err, keyring.ErrExpired):
+		c.Expired.Add(1)
 	case errors.Is(err, sphinx.ErrMAC):
 		c.BadMAC.Add(1)
 	case errors.Is(err, sphinx.ErrPayload):
 		c.BadPayload.Add(1)
-	case errors.Is(err, sphinx.ErrSize), errors.Is(err, sphinx.ErrVersion), errors.Is(err, sphinx.ErrKey), errors.Is(err, sphinx.ErrCommands):
-		c.Malformed.Add(1)
+	case errors.Is(err, sphinx.ErrVersion):
+		c.BadVersion.Add(1)
+	case errors.Is(err, sphinx.ErrKey):
+		c.BadKey.Add(1)
+	case errors.Is(err, sphinx.ErrCommands):
+		c.BadCommands.Add(1)
 	default: // the packet may be in order, but its tag cannot be kept
 		c.Failed.Add(1)
 		n.log.Error("node: a packet could not be taken", "err", err)

@@ -68,15 +68,25 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 		}
 		// Each packet has its own buffer: it goes on into a queue.
 		kind, packet, err := conn.ReadFrame(make([]byte, n.end.FrameSize()), idle)
-		if errors.Is(err, wire.ErrFrame) || (err == nil && kind != wire.KindPacket) {
-			n.Counters.Malformed.Add(1)
-			return // the stream has lost its frame, or the peer its mind
-		}
-		if err != nil {
+		if err != nil || kind != wire.KindPacket {
+			n.frameFailed(err)
 			return
 		}
 		n.Counters.Received.Add(1)
 		n.handle(ctx, packet, conn.Peer(), client)
+	}
+}
+
+// frameFailed counts a frame that was none of this network's, under the reason for
+// it. A connection that ended between two frames is no fault.
+func (n *Node) frameFailed(err error) {
+	switch {
+	case errors.Is(err, wire.ErrLength):
+		n.Counters.FrameLength.Add(1)
+	case errors.Is(err, wire.ErrCut):
+		n.Counters.FrameCut.Add(1)
+	case err == nil || errors.Is(err, wire.ErrFrame): // nil: of a kind that nodes send to clients
+		n.Counters.BadFrame.Add(1)
 	}
 }
 

@@ -47,6 +47,10 @@ var (
 	ErrPeer = errors.New("peer has another key than the network document says")
 	// ErrFrame is returned for a frame that no version of the protocol sends.
 	ErrFrame = errors.New("malformed frame")
+	// ErrLength is returned for a frame that is longer or shorter than all others.
+	ErrLength = errors.New("frame of a wrong length")
+	// ErrCut is returned where the connection ended within a frame.
+	ErrCut = errors.New("connection ended within a frame")
 )
 
 // All bounds in time of a link. They guard against a stuck peer and are the same
@@ -217,6 +221,7 @@ type Conn struct {
 	end  *End
 	peer directory.Key
 	out  []byte // the frame being written
+	in   []byte // the frame being read, and one byte
 }
 
 // Peer returns the key that the other end proved.
@@ -243,7 +248,8 @@ func (c *Conn) WriteFrame(kind byte, body []byte) error {
 }
 
 // ReadFrame reads the next frame into buf, which holds End.FrameSize bytes, and
-// returns its kind and body; the body aliases buf. A zero idle waits for ever.
+// returns its kind and body; the body aliases buf. A zero idle waits for ever. It
+// returns ErrLength, ErrCut and ErrFrame wrapped, after which the link is of no use.
 func (c *Conn) ReadFrame(buf []byte, idle time.Duration) (kind byte, body []byte, err error) {
 	var deadline time.Time
 	if idle > 0 {
@@ -253,13 +259,43 @@ func (c *Conn) ReadFrame(buf []byte, idle time.Duration) (kind byte, body []byte
 		return 0, nil, fmt.Errorf("read frame: %w", err)
 	}
 	buf = buf[:c.end.FrameSize()]
-	if _, err := io.ReadFull(c.conn, buf); err != nil {
+	if err := c.read(buf); err != nil {
 		return 0, nil, fmt.Errorf("read frame: %w", err)
 	}
 	if buf[1]|buf[2]|buf[3] != 0 || buf[0] < KindPacket || buf[0] > KindSnapshot {
-		return 0, nil, ErrFrame
+		return 0, nil, fmt.Errorf("read frame: %w", ErrFrame)
 	}
 	return buf[0], buf[FrameHeader:], nil
+}
+
+// maxRecord is the most that a TLS record holds, RFC 8446 section 5.1.
+const maxRecord = 1 << 14
+
+// read fills buf with one frame: one record, or, of a frame that is longer than
+// records can be, a full one and what is left. tls.Conn.Read returns no more than
+// one record at a time, so that each frame's length can be seen, and not only that
+// the frames after it are out of step. The one byte more shows a record that is too
+// long.
+func (c *Conn) read(buf []byte) error {
+	if c.in == nil {
+		c.in = make([]byte, len(buf)+1)
+	}
+	for at := 0; at < len(buf); {
+		end := min(at+maxRecord, len(buf))
+		n, err := c.conn.Read(c.in[at:min(end+1, at+maxRecord)])
+		switch {
+		case n == end-at: // an error will be there the next time too
+			at = end
+		case n > 0:
+			return ErrLength
+		case errors.Is(err, io.ErrUnexpectedEOF), at > 0 && errors.Is(err, io.EOF):
+			return ErrCut
+		default:
+			return err
+		}
+	}
+	copy(buf, c.in)
+	return nil
 }
 
 // Close closes the link. It may be called more than once and while another
