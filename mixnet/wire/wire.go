@@ -172,6 +172,9 @@ func (e *End) Dial(ctx context.Context, address string, peer directory.Key) (*Co
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
+	if err := watchPeer(raw); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect: %w", err), raw.Close())
+	}
 	conn := tls.Client(raw, e.config(func(k directory.Key) error {
 		if k != peer {
 			return ErrPeer
@@ -186,6 +189,9 @@ func (e *End) Dial(ctx context.Context, address string, peer directory.Key) (*Co
 func (e *End) Accept(ctx context.Context, raw net.Conn, allow func(directory.Key) bool) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	if err := watchPeer(raw); err != nil {
+		return nil, errors.Join(fmt.Errorf("take connection: %w", err), raw.Close())
+	}
 	conn := tls.Server(raw, e.config(func(k directory.Key) error {
 		if !allow(k) {
 			return fmt.Errorf("%w: not a member that may connect here", ErrPeer)
