@@ -3,7 +3,6 @@ package keyring
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -198,37 +197,6 @@ func TestCorruptKeyFile(t *testing.T) {
 		}
 		if _, err := Open(dir, parameters(), c.now); err == nil {
 			t.Errorf("a key file %s with %q was opened", name, content)
-		}
-	}
-}
-
-func TestTags(t *testing.T) {
-	tags := NewTags()
-	var tag [32]byte
-	for i := range uint64(100_000) {
-		binary.LittleEndian.PutUint64(tag[:], i*0x9e3779b97f4a7c15)
-		if fresh, err := tags.Add(tag); !fresh || err != nil {
-			t.Fatalf("tag %d is not new: %v", i, err)
-		}
-	}
-	for i := range uint64(100_000) {
-		binary.LittleEndian.PutUint64(tag[:], i*0x9e3779b97f4a7c15)
-		if fresh, _ := tags.Add(tag); fresh {
-			t.Fatalf("tag %d was forgotten", i)
-		}
-	}
-	if tags.Len() != 100_000 {
-		t.Errorf("%d tags", tags.Len())
-	}
-}
-
-func BenchmarkTags(b *testing.B) {
-	tags := NewTags()
-	var tag [32]byte
-	for i := 0; b.Loop(); i++ {
-		binary.LittleEndian.PutUint64(tag[:], uint64(i)*0x9e3779b97f4a7c15)
-		if _, err := tags.Add(tag); err != nil {
-			b.Fatal(err)
 		}
 	}
 }
