@@ -3,7 +3,10 @@
 // first. It is a leaf; mixnet/node and mixclient/builtin import it.
 package loss
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 const (
 	window  = 100 // the last loops that count
@@ -42,6 +45,27 @@ func (m *Monitor) Ended(back bool) (alarm, changed bool) {
 	changed = alarm != m.alarmed
 	m.alarmed = alarm
 	return alarm, changed
+}
+
+// Void notes that a loop that left says nothing: this machine slept, or had no
+// connection, while it was under way.
+func (m *Monitor) Void() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent--
+}
+
+// sleepSlack is how much longer than planned a wait must have taken before the
+// machine counts as having slept: longer than a busy machine is late.
+const sleepSlack = 5 * time.Second
+
+// Slept reports whether the machine slept in a wait that was planned to end d after
+// began, and has ended now; both are readings of the wall clock. Where timers stand
+// still in sleep, as on Linux, they end late by that clock; where they do not, they
+// end late when it wakes. A clock that was set forward looks the same, which costs
+// no more than what the wait was for.
+func Slept(began, now time.Time, d time.Duration) bool {
+	return now.Round(0).Sub(began.Round(0)) > d+sleepSlack
 }
 
 // share returns the share of the last loops that were lost. m.mu is held.

@@ -1,6 +1,9 @@
 package loss
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestMonitor(t *testing.T) {
 	var m Monitor
@@ -36,5 +39,30 @@ func TestMonitor(t *testing.T) {
 	end(1, false)
 	if r := m.Report(); !r.Alarm {
 		t.Errorf("with more than a tenth lost: %+v, want an alarm", r)
+	}
+}
+
+func TestVoid(t *testing.T) {
+	var m Monitor
+	for range 3 {
+		m.Sent()
+	}
+	m.Ended(true)
+	m.Void()
+	if r := m.Report(); r.Sent != 2 || r.Back != 1 || r.Lost != 0 {
+		t.Errorf("a loop of three is back, one void: %+v", r)
+	}
+}
+
+func TestSlept(t *testing.T) {
+	began := time.Now()
+	for _, c := range []struct {
+		took time.Duration
+		want bool
+	}{{0, false}, {time.Minute, false}, {time.Minute + sleepSlack/2, false}, {time.Minute + 2*sleepSlack, true}, {5 * time.Hour, true}, {-time.Hour, false}} {
+		// The wall clock's reading alone, as after a sleep in which the other stood still.
+		if got := Slept(began, began.Round(0).Add(c.took), time.Minute); got != c.want {
+			t.Errorf("a wait of a minute took %v: slept %t", c.took, got)
+		}
 	}
 }

@@ -24,7 +24,14 @@ type loops struct {
 	loss.Monitor
 
 	mu  sync.Mutex // guards out
-	out map[loopID]*time.Timer
+	out map[loopID]loopOut
+}
+
+// A loopOut is a loop that is on its way.
+type loopOut struct {
+	timer *time.Timer
+	sent  time.Time     // by the wall clock
+	lost  time.Duration // after sent it counts as lost
 }
 
 // sendLoops sends loops at the times of a Poisson process, until ctx ends: a packet
@@ -47,8 +54,8 @@ func (n *Node) sendLoops(ctx context.Context) {
 	}
 	n.loops.mu.Lock()
 	defer n.loops.mu.Unlock()
-	for id, timer := range n.loops.out {
-		timer.Stop()
+	for id, out := range n.loops.out {
+		out.timer.Stop()
 		delete(n.loops.out, id)
 	}
 }
@@ -76,7 +83,11 @@ func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
 		return fmt.Errorf("make loop: %w", err)
 	}
 	n.loops.mu.Lock()
-	n.loops.out[id] = time.AfterFunc(delays+p.ReplySlack(), func() { n.loopEnded(id, false) })
+	lost := delays + p.ReplySlack()
+	n.loops.out[id] = loopOut{
+		timer: time.AfterFunc(lost, func() { n.loopEnded(id, false) }),
+		sent:  n.cfg.Now(), lost: lost,
+	}
 	n.loops.mu.Unlock()
 	n.loops.Sent()
 	n.send(path[0].ID, packet)
@@ -117,13 +128,17 @@ func (n *Node) around(view *directory.View, random *rand.Rand) ([]sphinx.Hop, er
 // loopEnded notes that a loop is back, or lost.
 func (n *Node) loopEnded(id loopID, back bool) {
 	n.loops.mu.Lock()
-	timer, ok := n.loops.out[id]
+	out, ok := n.loops.out[id]
 	delete(n.loops.out, id)
 	n.loops.mu.Unlock()
 	if !ok {
 		return // late, or not ours
 	}
-	timer.Stop()
+	out.timer.Stop()
+	if !back && loss.Slept(out.sent, n.cfg.Now(), out.lost) {
+		n.loops.Void()
+		return
+	}
 	if alarm, changed := n.loops.Ended(back); changed && alarm {
 		n.log.Warn("node: many of this node's own loops do not come back: a node is broken, or packets are being dropped on purpose", "lost", n.loops.Report().Lost)
 	} else if changed {

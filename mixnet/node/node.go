@@ -150,7 +150,7 @@ func Start(cfg Config) (*Node, error) {
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
 		clients:  clients{ends: map[sphinx.Recipient]*clientEnd{}},
-		loops:    loops{out: map[loopID]*time.Timer{}},
+		loops:    loops{out: map[loopID]loopOut{}},
 		conns:    map[*wire.Conn]struct{}{},
 	}
 	for kind, s := range cfg.Services {
