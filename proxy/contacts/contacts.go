@@ -139,6 +139,13 @@ type Contact struct {
 	PendingSince time.Time
 	// Fetches counts the answers of the provider about this contact.
 	Fetches uint64
+	// Blocked says that the user wants no mail from this address.
+	Blocked bool
+	// Given is the version of the account's own append key that the contact was
+	// given last; zero if the user has never written to them.
+	Given uint64
+	// Lane is how to append to the contact's spool.
+	Lane Lane
 }
 
 // PrekeyOld reports whether the contact's daemon seems not to have run lately, so
@@ -166,10 +173,10 @@ func NewBook(own string, now func() time.Time) (*Book, error) {
 const prefix = "contacts/"
 
 // key returns where a contact is kept: "contacts/" own NUL address.
-func (b *Book) key(addr string) []byte { return []byte(prefix + b.own + "\x00" + addr) }
+func (b *Book) key(addr string) []byte { return append(Prefix(b.own), addr...) }
 
-// recordFormat is the version of record.
-const recordFormat = 1
+// recordFormat is the version of record. Format 1 had no field after Confirmed.
+const recordFormat = 2
 
 // record is the stored form of a contact. Times are Unix seconds, 0 for never.
 type record struct {
@@ -187,6 +194,16 @@ type record struct {
 	// Confirmed is the newest version of the pinned identity's that the provider
 	// has published, 0 for none. Bundle may be newer, when it came in mail.
 	Confirmed uint64 `cbor:"11,keyasint,omitempty"`
+	Blocked   bool   `cbor:"12,keyasint,omitempty"`
+	// Given is the version of our append key that the contact was given last.
+	Given uint64 `cbor:"13,keyasint,omitempty"`
+	// AppendSeed and AppendVersion are the contact's append key, and
+	// AppendRefused says that their service does not take it. Terms are what a
+	// stranger's block costs there, as it was told last.
+	AppendSeed    []byte       `cbor:"14,keyasint,omitempty"`
+	AppendVersion uint64       `cbor:"15,keyasint,omitempty"`
+	AppendRefused bool         `cbor:"16,keyasint,omitempty"`
+	Terms         *spool.Terms `cbor:"17,keyasint,omitempty"`
 
 	bundle, pending *spool.Bundle // opened
 }
@@ -208,8 +225,11 @@ func decodeRecord(raw []byte) (*record, error) {
 	if err := codec.Unmarshal(raw, &r); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
-	if r.Format != recordFormat || r.Bundle == nil {
-		return nil, fmt.Errorf("%w: it has format %d, this program reads %d", ErrRecord, r.Format, recordFormat)
+	if r.Format == 0 || r.Format > recordFormat || r.Bundle == nil {
+		return nil, fmt.Errorf("%w: it has format %d, this program reads up to %d", ErrRecord, r.Format, recordFormat)
+	}
+	if n := len(r.AppendSeed); n != 0 && n != ed25519.SeedSize {
+		return nil, fmt.Errorf("%w: append key has a seed of %d bytes", ErrRecord, n)
 	}
 	var err error
 	if r.bundle, err = r.Bundle.Open(); err != nil {
@@ -224,6 +244,7 @@ func decodeRecord(raw []byte) (*record, error) {
 }
 
 func (b *Book) save(tx *store.Tx, addr string, r *record) (*Contact, error) {
+	r.Format = recordFormat
 	raw, err := codec.Marshal(r)
 	if err != nil {
 		return nil, err
@@ -239,6 +260,7 @@ func (r *record) contact() *Contact {
 	c := &Contact{
 		Address: r.bundle.Address, Identity: r.bundle.Identity, Bundle: r.bundle,
 		State: StateNew, Verified: r.Verified, Since: unix(r.Since), Fetched: unix(r.Fetched), Fetches: r.Fetches,
+		Blocked: r.Blocked, Given: r.Given, Lane: r.lane(),
 	}
 	switch {
 	case r.pending != nil && r.Published:

@@ -24,6 +24,8 @@ func (b *Book) Accept(tx *store.Tx, addr string, identity ed25519.PublicKey) (*C
 		r.Verified = false
 		// The answer of the provider that brought it may be days old: fetch again.
 		r.Fetched, r.Confirmed = 0, 0
+		// What the old identity gave and was given is nothing to the new one.
+		r.Given, r.AppendSeed, r.AppendVersion, r.AppendRefused = 0, nil, 0, false
 		if published {
 			r.Confirmed = r.bundle.Version
 		}

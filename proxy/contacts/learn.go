@@ -52,7 +52,7 @@ func (b *Book) fetched(tx *store.Tx, addr string, sb *spool.SignedBundle) (*Cont
 	now := b.now().Unix()
 	r, err := b.load(tx, addr)
 	if errors.Is(err, ErrUnknown) {
-		r = &record{Format: recordFormat, Bundle: sb, bundle: bundle, Since: now, Fetched: now, Fetches: 1, Confirmed: bundle.Version}
+		r = &record{Bundle: sb, bundle: bundle, Since: now, Fetched: now, Fetches: 1, Confirmed: bundle.Version}
 		return b.save(tx, addr, r)
 	}
 	if err != nil {
@@ -126,7 +126,7 @@ func (b *Book) received(tx *store.Tx, sb *spool.SignedBundle) (*Contact, Verdict
 	now := b.now().Unix()
 	r, err := b.load(tx, bundle.Address)
 	if errors.Is(err, ErrUnknown) {
-		c, err := b.save(tx, bundle.Address, &record{Format: recordFormat, Bundle: sb, bundle: bundle, Since: now})
+		c, err := b.save(tx, bundle.Address, &record{Bundle: sb, bundle: bundle, Since: now})
 		return c, Deliver, err
 	}
 	if err != nil {

@@ -1,7 +1,8 @@
 // Package keys holds an account's own keys: the identity that signs its bundle,
-// the static key by which it is known as a sender, the read key of its spool, and
-// the prekeys to which others seal. It makes them, keeps them in the store,
-// replaces prekeys weekly and erases those that nothing can be sealed to any more.
+// the static key by which it is known as a sender, the read key and the append key of
+// its spool, and the prekeys to which others seal. It makes them, keeps them in the
+// store, replaces prekeys weekly and erases those that nothing can be sealed to any
+// more.
 //
 // It publishes nothing and opens nothing: the caller asks the provider to publish
 // a bundle and says when that is done; proxy/seal opens with what Recipient
@@ -89,6 +90,9 @@ type Account struct {
 	current *spool.SignedBundle
 	bundle  *spool.Bundle
 	prekeys []seal.Prekey // the newest first
+	append  AppendKey
+	// appendPublished says that the spool is known to have append.
+	appendPublished bool
 }
 
 // Create makes the keys of addr and its first bundle, in tx. It fails with
@@ -214,6 +218,9 @@ func Load(s *store.Store, addr string, now func() time.Time) (*Account, error) {
 		// one that began higher makes the nonces of the other too old. So the provider
 		// refuses one of them, rather than now the one and now the other.
 		a.nonce.Store(uint64(boot)<<32 | uint64(mathrand.Uint32N(1<<31)))
+		if err := a.loadAppend(tx); err != nil {
+			return err
+		}
 		v, err := readView(tx, addr)
 		if err != nil {
 			return err

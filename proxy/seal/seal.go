@@ -91,6 +91,8 @@ type Kind uint8
 const (
 	KindMail    Kind = 1 // an Internet message (RFC 5322)
 	KindReceipt Kind = 2 // tells the sender that a message arrived; no mail
+	// KindKey has no content: its extension brings a new append key.
+	KindKey Kind = 3
 )
 
 // A StaticKey is an X25519 key pair.

@@ -376,3 +376,22 @@ func TestKeysStayOutOfLogs(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendKeyExtension(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	value := AppendKeyExtension(key, 5)
+	h := Header{Extensions: map[uint64][]byte{ExtensionAppendKey: value}}
+	got, version, err := h.AppendKey()
+	if err != nil || version != 5 || !got.Equal(key) {
+		t.Errorf("read version %d, %v", version, err)
+	}
+	if got, _, err := new(Header).AppendKey(); got != nil || err != nil {
+		t.Errorf("a message without one brings %v, %v", got != nil, err)
+	}
+	for _, bad := range [][]byte{{}, value[1:], append(value, 0), make([]byte, len(value)), bytes.Repeat([]byte{0xff}, len(value))} {
+		h.Extensions[ExtensionAppendKey] = bad
+		if _, _, err := h.AppendKey(); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%x: %v", bad, err)
+		}
+	}
+}
