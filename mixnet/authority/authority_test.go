@@ -122,7 +122,7 @@ func (c *council) publish(e directory.Epoch, names ...string) map[string]sphinx.
 			c.t.Fatal(err)
 		}
 		keys[name] = private.Public()
-		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public())
+		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public(), nil)
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -257,7 +257,7 @@ func TestTwoSnapshotsAreFoundOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public())
+		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -340,7 +340,7 @@ func TestSignsOneSnapshotOfAnEpoch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public())
+		sd, err := directory.NewDescriptor(c.identity[name], e, private.Public(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -415,17 +415,17 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := directory.NewDescriptor(c.identity["mix1"], e, private.Public())
+	good, err := directory.NewDescriptor(c.identity["mix1"], e, private.Public(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger, err := directory.NewDescriptor(ed25519.NewKeyFromSeed(make([]byte, 32)), e, private.Public())
+	stranger, err := directory.NewDescriptor(ed25519.NewKeyFromSeed(make([]byte, 32)), e, private.Public(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	altered := &directory.SignedDescriptor{Body: slices.Clone(good.Body), Signature: good.Signature}
 	altered.Body[len(altered.Body)-1] ^= 1
-	late, err := directory.NewDescriptor(c.identity["mix1"], e+5, private.Public())
+	late, err := directory.NewDescriptor(c.identity["mix1"], e+5, private.Public(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,11 @@ import (
 	"mailproxy/mixnet/sphinx"
 )
 
-// descriptorFormat is the version of a descriptor's encoding.
-const descriptorFormat = 1
+// descriptorFormat is the version of a descriptor's encoding; 2 added notices.
+const descriptorFormat = 2
+
+// MaxNotice bounds what a node announces, in bytes.
+const MaxNotice = 128
 
 // Domains separate what the same identity key signs.
 const (
@@ -22,12 +25,16 @@ const (
 // ErrDescriptor is wrapped by errors about a descriptor that cannot be right.
 var ErrDescriptor = errors.New("invalid descriptor")
 
-// A Descriptor is a node's mix key for one epoch.
+// A Descriptor is a node's mix key for one epoch, and what it announces in it.
 type Descriptor struct {
 	Format uint8         `cbor:"1,keyasint"`
 	Node   sphinx.NodeID `cbor:"2,keyasint"`
 	Epoch  Epoch         `cbor:"3,keyasint"`
 	MixKey Key           `cbor:"4,keyasint"`
+	// Notice is what the node's service wants all clients to see alike, at most
+	// MaxNotice bytes: the directories sign it with the snapshot. Its meaning is
+	// between the service and its clients.
+	Notice []byte `cbor:"5,keyasint,omitempty"`
 }
 
 // A SignedDescriptor is a descriptor's exact bytes and the node's signature.
@@ -36,10 +43,13 @@ type SignedDescriptor struct {
 	Signature []byte `cbor:"2,keyasint"` // Ed25519 by the node's identity key
 }
 
-// NewDescriptor makes and signs a descriptor.
-func NewDescriptor(identity ed25519.PrivateKey, e Epoch, mix sphinx.PublicKey) (*SignedDescriptor, error) {
+// NewDescriptor makes and signs a descriptor; notice may be nil.
+func NewDescriptor(identity ed25519.PrivateKey, e Epoch, mix sphinx.PublicKey, notice []byte) (*SignedDescriptor, error) {
+	if len(notice) > MaxNotice {
+		return nil, fmt.Errorf("make descriptor: the notice has %d bytes, the limit is %d", len(notice), MaxNotice)
+	}
 	n := Node{Identity: Key(identity.Public().(ed25519.PublicKey))}
-	body, err := codec.Marshal(Descriptor{Format: descriptorFormat, Node: n.ID(), Epoch: e, MixKey: Key(mix)})
+	body, err := codec.Marshal(Descriptor{Format: descriptorFormat, Node: n.ID(), Epoch: e, MixKey: Key(mix), Notice: notice})
 	if err != nil {
 		return nil, fmt.Errorf("make descriptor: %w", err)
 	}
@@ -55,6 +65,9 @@ func (s *SignedDescriptor) Open(d *Document) (*Descriptor, error) {
 	}
 	if x.Format != descriptorFormat {
 		return nil, fmt.Errorf("%w: format %d, this program reads %d", ErrDescriptor, x.Format, descriptorFormat)
+	}
+	if len(x.Notice) > MaxNotice {
+		return nil, fmt.Errorf("%w: its notice has %d bytes, the limit is %d", ErrDescriptor, len(x.Notice), MaxNotice)
 	}
 	n := d.node(x.Node)
 	switch {

@@ -81,7 +81,7 @@ func (s *Snapshot) encode(d *Document) ([]byte, error) {
 }
 
 // parseSnapshot checks all of a snapshot but who has signed it.
-func parseSnapshot(d *Document, body []byte) (*Snapshot, map[sphinx.NodeID]Key, error) {
+func parseSnapshot(d *Document, body []byte) (*Snapshot, map[sphinx.NodeID]*Descriptor, error) {
 	if len(body) > maxSnapshot {
 		return nil, nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrSnapshot, len(body), maxSnapshot)
 	}
@@ -95,7 +95,7 @@ func parseSnapshot(d *Document, body []byte) (*Snapshot, map[sphinx.NodeID]Key, 
 	case s.Document != d.Hash():
 		return nil, nil, fmt.Errorf("%w: it belongs to another network document; a newer one may have been signed", ErrSnapshot)
 	}
-	keys := map[sphinx.NodeID]Key{}
+	keys := map[sphinx.NodeID]*Descriptor{}
 	var last []byte
 	for _, sd := range s.Descriptors {
 		x, err := sd.Open(d)
@@ -109,7 +109,7 @@ func parseSnapshot(d *Document, body []byte) (*Snapshot, map[sphinx.NodeID]Key, 
 			return nil, nil, fmt.Errorf("%w: descriptors are not in order", ErrSnapshot)
 		}
 		last = x.Node[:]
-		keys[x.Node] = x.MixKey
+		keys[x.Node] = x
 	}
 	return &s, keys, nil
 }
@@ -141,7 +141,7 @@ func (g *Signature) Verify(d *Document, body []byte) (*Node, error) {
 
 // Open checks a snapshot: its descriptors, and that as many directories as the
 // document demands have signed it. A false signature spoils it, whoever's it is.
-func (s *SignedSnapshot) Open(d *Document) (*Snapshot, map[sphinx.NodeID]Key, error) {
+func (s *SignedSnapshot) Open(d *Document) (*Snapshot, map[sphinx.NodeID]*Descriptor, error) {
 	x, keys, err := parseSnapshot(d, s.Body)
 	if err != nil {
 		return nil, nil, err

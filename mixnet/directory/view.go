@@ -23,13 +23,13 @@ var (
 type View struct {
 	Document *Document
 	Epoch    Epoch
-	keys     map[sphinx.NodeID]Key
+	keys     map[sphinx.NodeID]*Descriptor
 	layers   [Layers][]*Node
 }
 
 // newView returns the view of a snapshot that has been checked. A network in which
 // a layer has no mix is none.
-func newView(d *Document, e Epoch, keys map[sphinx.NodeID]Key) (*View, error) {
+func newView(d *Document, e Epoch, keys map[sphinx.NodeID]*Descriptor) (*View, error) {
 	v := &View{Document: d, Epoch: e, keys: keys}
 	for _, n := range d.WithRole(RoleMix) {
 		if _, ok := keys[n.ID()]; ok {
@@ -68,8 +68,11 @@ func (v *View) Gateways() []*Node {
 
 // Key returns the mix key of n, or false if n takes no part in this epoch.
 func (v *View) Key(n *Node) (sphinx.PublicKey, bool) {
-	k, ok := v.keys[n.ID()]
-	return sphinx.PublicKey(k), ok
+	x, ok := v.keys[n.ID()]
+	if !ok {
+		return sphinx.PublicKey{}, false
+	}
+	return sphinx.PublicKey(x.MixKey), true
 }
 
 // Views collects snapshots and says which is in force. Its methods may be called
@@ -128,6 +131,20 @@ func (v *Views) At(t time.Time) (*View, error) {
 		return view, nil
 	}
 	return nil, ErrNoView
+}
+
+// Notice returns what n announces in the snapshot of the latest epoch that it
+// takes part in, which may be the next one, and that epoch. It returns false if n
+// is in no snapshot that is known.
+func (v *Views) Notice(n *Node) (notice []byte, e Epoch, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for epoch, view := range v.views {
+		if x := view.keys[n.ID()]; x != nil && (!ok || epoch > e) {
+			notice, e, ok = x.Notice, epoch, true
+		}
+	}
+	return notice, e, ok
 }
 
 // Signed returns the snapshot of an epoch as it came, or nil.

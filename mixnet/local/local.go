@@ -57,6 +57,8 @@ type Config struct {
 type Provider struct {
 	Domain string
 	Spool  node.Service
+	// Notice is the service node's, as node.Config has it; may be nil.
+	Notice func() []byte
 }
 
 // A Network is running.
@@ -77,6 +79,7 @@ type member struct {
 	identity ed25519.PrivateKey
 	keys     *keyring.Ring // nil for a directory
 	services map[string]node.Service
+	notice   func() []byte
 }
 
 // Start makes keys and a document and starts all nodes.
@@ -97,7 +100,7 @@ func Start(cfg Config) (*Network, error) {
 		}
 		return nil, fmt.Errorf("start local network: %w", err)
 	}
-	add := func(d directory.Node, services map[string]node.Service) error {
+	add := func(d directory.Node, services map[string]node.Service, notice func() []byte) error {
 		l, err := listen()
 		if err != nil {
 			return err
@@ -107,7 +110,7 @@ func Start(cfg Config) (*Network, error) {
 		if err != nil {
 			return err
 		}
-		m := &member{identity: identity, services: services}
+		m := &member{identity: identity, services: services, notice: notice}
 		if d.Role != directory.RoleDirectory {
 			if m.keys, err = keyring.Open("", cfg.Parameters, time.Now); err != nil {
 				return err
@@ -121,12 +124,12 @@ func Start(cfg Config) (*Network, error) {
 	}
 	for i := range directories {
 		d := directory.Node{Name: fmt.Sprintf("directory%d", i+1), Operator: fmt.Sprintf("directory-operator-%d", i+1), Role: directory.RoleDirectory}
-		if err := add(d, nil); err != nil {
+		if err := add(d, nil, nil); err != nil {
 			return fail(err)
 		}
 	}
 	for i, operator := range gatewayOperators {
-		if err := add(directory.Node{Name: fmt.Sprintf("gateway%d", i+1), Operator: operator, Role: directory.RoleGateway}, nil); err != nil {
+		if err := add(directory.Node{Name: fmt.Sprintf("gateway%d", i+1), Operator: operator, Role: directory.RoleGateway}, nil, nil); err != nil {
 			return fail(err)
 		}
 	}
@@ -136,7 +139,7 @@ func Start(cfg Config) (*Network, error) {
 				Name: fmt.Sprintf("mix%d%c", l, 'a'+i), Role: directory.RoleMix, Layer: l,
 				Operator: fmt.Sprintf("mix-operator-%d", (l-1)*mixesPerLayer+i+1),
 			}
-			if err := add(d, nil); err != nil {
+			if err := add(d, nil, nil); err != nil {
 				return fail(err)
 			}
 		}
@@ -146,7 +149,7 @@ func Start(cfg Config) (*Network, error) {
 			Name: "service." + p.Domain, Role: directory.RoleService, Operator: p.Domain,
 			Provider: p.Domain, Services: []string{"echo", "spool"},
 		}
-		if err := add(d, map[string]node.Service{"echo": node.Echo{}, "spool": p.Spool}); err != nil {
+		if err := add(d, map[string]node.Service{"echo": node.Echo{}, "spool": p.Spool}, p.Notice); err != nil {
 			return fail(err)
 		}
 	}
@@ -219,7 +222,7 @@ func (n *Network) start(name string, l net.Listener) (err error) {
 	}
 	n.nodes[name], err = node.Start(node.Config{
 		Document: n.Document, Identity: m.identity, Keys: m.keys, Listener: l,
-		Services: m.services, Logger: n.cfg.Logger, Tap: n.cfg.Tap, Sights: n.cfg.Sights,
+		Services: m.services, Notice: m.notice, Logger: n.cfg.Logger, Tap: n.cfg.Tap, Sights: n.cfg.Sights,
 	})
 	return err
 }

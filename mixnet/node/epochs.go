@@ -37,7 +37,7 @@ func (n *Node) keepKeys(ctx context.Context) {
 			if e != current && now.Before(p.PublishTime(e)) || now.Before(published[e].due) {
 				continue
 			}
-			taken, err := n.publish(ctx, e)
+			taken, err := n.publish(ctx, e, published[e])
 			if ctx.Err() != nil {
 				break
 			}
@@ -71,6 +71,9 @@ type publication struct {
 	all   time.Duration // from one publication that all took to the next
 	some  wire.Backoff  // from one that not all took to the next
 	taken int           // by how many directories, the last time; -1: none yet
+	// descriptor is what is published. It stays the same while the node runs, or
+	// directories would vote for different ones.
+	descriptor *directory.SignedDescriptor
 }
 
 // newPublication is due at once. What all directories took is repeated every half
@@ -99,16 +102,21 @@ func (p *publication) done(now time.Time, taken, directories int) (changed bool)
 	return changed
 }
 
-func (n *Node) publish(ctx context.Context, e directory.Epoch) (taken int, err error) {
-	public, err := n.cfg.Keys.Public(e)
-	if err != nil {
-		return 0, err
+func (n *Node) publish(ctx context.Context, e directory.Epoch, p *publication) (taken int, err error) {
+	if p.descriptor == nil {
+		public, err := n.cfg.Keys.Public(e)
+		if err != nil {
+			return 0, err
+		}
+		var notice []byte
+		if n.cfg.Notice != nil {
+			notice = n.cfg.Notice()
+		}
+		if p.descriptor, err = directory.NewDescriptor(n.cfg.Identity, e, public, notice); err != nil {
+			return 0, err
+		}
 	}
-	sd, err := directory.NewDescriptor(n.cfg.Identity, e, public)
-	if err != nil {
-		return 0, err
-	}
-	return n.dir.Publish(ctx, sd)
+	return n.dir.Publish(ctx, p.descriptor)
 }
 
 // fetchSnapshots keeps the snapshots of this epoch and the next current, and, at a

@@ -67,9 +67,13 @@ type Config struct {
 	Keys     *keyring.Ring      // the caller closes it
 	Listener net.Listener       // the node closes it
 	Services map[string]Service // of a service node, by kind
-	Logger   *slog.Logger       // nil discards
-	Now      func() time.Time   // of epochs; nil means time.Now
-	Tap      wire.Tap           // for measuring programs only
+	// Notice says what the node announces to all clients in its descriptor of an
+	// epoch, at most directory.MaxNotice bytes. It is asked once for each, when the
+	// descriptor is made, and must return at once; nil announces nothing.
+	Notice func() []byte
+	Logger *slog.Logger     // nil discards
+	Now    func() time.Time // of epochs; nil means time.Now
+	Tap    wire.Tap         // for measuring programs only
 	// Sights is told what a gateway learns of its clients' packets. It is for
 	// measuring programs only, is called from many goroutines and must return at
 	// once.
