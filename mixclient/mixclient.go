@@ -39,6 +39,18 @@ type Service struct {
 	Node     string // the engine's own name for the node, stable over time
 }
 
+// A Notice is what a service announces to all clients alike. Only the service and
+// its clients know its meaning.
+type Notice struct {
+	Bytes []byte // at most MaxNotice; none if the service announces nothing
+	// Since is when the snapshot with it comes into force, which may lie ahead. Of
+	// two notices of a service the later replaces the earlier, and was made later.
+	Since time.Time
+}
+
+// MaxNotice bounds a notice in bytes.
+const MaxNotice = 128
+
 // Limits are sizes in bytes.
 type Limits struct {
 	Request int // the largest request
@@ -65,6 +77,12 @@ type Network interface {
 	// order that says nothing. It does not wait for the network: before a
 	// document is known the list is empty.
 	Services(ctx context.Context, kind string) ([]Service, error)
+
+	// Notice returns what a service announces, by the newest of the network's
+	// signed snapshots that has it. It is the same for all clients of the network,
+	// as far as its directories are honest. It returns false when nothing is known
+	// yet, and always in a network without such snapshots.
+	Notice(s Service) (n Notice, ok bool)
 
 	// Limits returns the sizes that fit into this network's packets.
 	Limits() Limits

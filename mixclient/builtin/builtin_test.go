@@ -25,7 +25,7 @@ func startNetwork(t *testing.T) *local.Network {
 	t.Helper()
 	net, err := local.Start(local.Config{
 		Parameters: directory.DefaultParameters().Scaled(scale),
-		Providers:  []local.Provider{{Domain: conformance.Provider, Spool: service(conformance.Answer)}},
+		Providers:  []local.Provider{{Domain: conformance.Provider, Spool: service(conformance.Answer), Notice: conformance.Announced}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -46,6 +46,16 @@ func echoesOf(v *directory.View) []*directory.Node {
 	})
 }
 
+// Notice implements mixclient.Network.
+func (c *Client) Notice(s mixclient.Service) (mixclient.Notice, bool) {
+	n, err := c.service(s)
+	if err != nil {
+		return mixclient.Notice{}, false
+	}
+	b, e, ok := c.views.Notice(n)
+	return mixclient.Notice{Bytes: b, Since: c.doc.Parameters.EpochStart(e)}, ok
+}
+
 // keysReason says to a user why there are no keys to send with. c.mu is held.
 func (c *Client) keysReason(err error) string {
 	if off := c.offset; errors.Is(err, directory.ErrNoView) && off.Abs() > c.clockOff() {

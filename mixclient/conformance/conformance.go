@@ -24,6 +24,9 @@ func Answer(request []byte) []byte {
 	return append([]byte("re:"), request[:min(64, len(request))]...)
 }
 
+// Announced is what it announces.
+func Announced() []byte { return []byte("the service's notice") }
+
 // A Setup is a fresh network for one test. It also has an echo service.
 type Setup struct {
 	Network mixclient.Network
@@ -40,6 +43,7 @@ func Run(t *testing.T, setup func(t *testing.T) Setup) {
 		run  func(*testing.T, Setup)
 	}{
 		{"Services", services},
+		{"Notice", notice},
 		{"Query", queryAnswered},
 		{"QueryLimits", queryLimits},
 		{"QueryUnknownService", queryUnknown},
@@ -92,6 +96,17 @@ func services(t *testing.T, s Setup) {
 		if err != nil || (len(list) > 0) != want {
 			t.Errorf("services of kind %q: %v, %v", kind, list, err)
 		}
+	}
+}
+
+func notice(t *testing.T, s Setup) {
+	queryAnswered(t, s) // after which the snapshot is known
+	n, ok := s.Network.Notice(spoolOf(t, s.Network))
+	if !ok || !bytes.Equal(n.Bytes, Announced()) || n.Since.IsZero() {
+		t.Errorf("the service announces %q since %v, %v", n.Bytes, n.Since, ok)
+	}
+	if n, ok := s.Network.Notice(mixclient.Service{Kind: mixclient.KindSpool, Node: "no such node"}); ok {
+		t.Errorf("an unknown service announces %q", n.Bytes)
 	}
 }
 

@@ -48,6 +48,7 @@ type Network struct {
 	reads   func() (mixclient.Read, bool)
 	status  mixclient.Status
 	events  chan mixclient.Event
+	notices map[mixclient.Service]mixclient.Notice
 }
 
 var _ mixclient.Network = (*Network)(nil)
@@ -67,7 +68,7 @@ func New(cfg Config) *Network {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Network{
 		cfg: cfg, ctx: ctx, cancel: cancel,
-		events: make(chan mixclient.Event, 1),
+		events: make(chan mixclient.Event, 1), notices: map[mixclient.Service]mixclient.Notice{},
 		status: mixclient.Status{
 			Connected: true, Since: time.Now(), RoundTrip: cfg.Latency,
 			QueryRate: 1 / cfg.Slot.Seconds(), ReadRate: 1 / cfg.Slot.Seconds(),
@@ -84,6 +85,21 @@ func (n *Network) SetLoss(share float64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.loss = share
+}
+
+// Announce sets what a service announces.
+func (n *Network) Announce(s mixclient.Service, notice mixclient.Notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.notices[s] = notice
+}
+
+// Notice implements mixclient.Network.
+func (n *Network) Notice(s mixclient.Service) (mixclient.Notice, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	notice, ok := n.notices[s]
+	return notice, ok
 }
 
 func (n *Network) slots(slot func()) {

@@ -26,6 +26,8 @@ func TestConformance(t *testing.T) {
 			Limits: mixclient.Limits{Request: 8512, Reply: 9086},
 			Slot:   time.Millisecond, Latency: 2 * time.Millisecond, Pad: true,
 		})
+		n.Announce(mixclient.Service{Kind: mixclient.KindSpool, Provider: conformance.Provider, Node: "a"},
+			mixclient.Notice{Bytes: conformance.Announced(), Since: time.Now()})
 		return conformance.Setup{
 			Network: n, Patience: 10 * time.Second,
 			Break: func() { n.SetLoss(1) }, Mend: func() { n.SetLoss(0) },
