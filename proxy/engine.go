@@ -238,7 +238,7 @@ func (a *account) register(ctx context.Context) error {
 	a.mu.Unlock()
 	if !record.Registered {
 		bundle, signed := a.keys.Bundle()
-		if err := a.client().Register(ctx, a.keys.IdentityKey(), a.keys.ReadKey(), signed); err != nil {
+		if err := a.client().Register(ctx, a.keys.IdentityKey(), a.keys.ReadKey(), signed, nil); err != nil {
 			return err
 		}
 		if err := a.keys.Published(bundle.Version); err != nil {

@@ -106,7 +106,7 @@ func newBench(t *testing.T) *bench {
 	bob := accounts[readerAddress]
 	_, bundle := bob.Bundle()
 	signing := client.Signing{Instance: spool.Instance(bob.Instance()), Nonce: bob.Nonce}
-	if err := client.New(network, spoolService, signing).Register(t.Context(), bob.IdentityKey(), bob.ReadKey(), bundle); err != nil {
+	if err := client.New(network, spoolService, signing).Register(t.Context(), bob.IdentityKey(), bob.ReadKey(), bundle, nil); err != nil {
 		t.Fatal(err)
 	}
 	alice := &writer{keys: accounts[writerAddress], network: network, known: map[string]*spool.Bundle{}}

@@ -67,7 +67,7 @@ func killChild(dir string) error {
 		signing := client.Signing{Instance: spool.Instance(account.Instance()), Nonce: account.Nonce}
 		err = mixclient.ErrLost
 		for errors.Is(err, mixclient.ErrLost) {
-			err = client.New(network, spoolService, signing).Register(ctx, account.IdentityKey(), account.ReadKey(), bundle)
+			err = client.New(network, spoolService, signing).Register(ctx, account.IdentityKey(), account.ReadKey(), bundle, nil)
 		}
 		if err != nil {
 			return err

@@ -79,13 +79,14 @@ func (c *Client) auth() (spool.Auth, error) {
 }
 
 // Register gives the bundle's address the spool whose read key is given. It may
-// be repeated, and with a higher version it replaces the bundle.
-func (c *Client) Register(ctx context.Context, identity, read ed25519.PrivateKey, bundle *spool.SignedBundle) error {
+// be repeated, and with a higher version it replaces the bundle. invite is the code
+// of an invitation, nil for none.
+func (c *Client) Register(ctx context.Context, identity, read ed25519.PrivateKey, bundle *spool.SignedBundle, invite []byte) error {
 	auth, err := c.auth()
 	if err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
-	r := &spool.Register{Bundle: *bundle, Auth: auth}
+	r := &spool.Register{Bundle: *bundle, Auth: auth, Invite: invite}
 	r.Sign(spool.ServiceOf(c.svc.Provider), identity, read)
 	if _, err := c.ask(ctx, r, new(spool.Empty)); err != nil {
 		return fmt.Errorf("register: %w", err)

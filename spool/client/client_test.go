@@ -126,8 +126,8 @@ func TestClient(t *testing.T) {
 
 	// The reply to each request is lost once; the repetition succeeds.
 	w.net.lose.Store(1)
-	check("register, lost", c.Register(ctx, w.identity, w.read, w.bundle(t, 1)), mixclient.ErrLost, true)
-	check("register", c.Register(ctx, w.identity, w.read, w.bundle(t, 1)), nil, false)
+	check("register, lost", c.Register(ctx, w.identity, w.read, w.bundle(t, 1), nil), mixclient.ErrLost, true)
+	check("register", c.Register(ctx, w.identity, w.read, w.bundle(t, 1), nil), nil, false)
 	w.net.lose.Store(1)
 	check("replace, lost", c.Replace(ctx, w.identity, w.bundle(t, 2)), mixclient.ErrLost, true)
 	check("replace", c.Replace(ctx, w.identity, w.bundle(t, 2)), nil, false)
@@ -223,7 +223,7 @@ func TestReaderOverServer(t *testing.T) {
 	const blocks = 60
 	w := newWorld(t, server.Limits{})
 	c := w.client()
-	if err := c.Register(t.Context(), w.identity, w.read, w.bundle(t, 1)); err != nil {
+	if err := c.Register(t.Context(), w.identity, w.read, w.bundle(t, 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex // guards got and cursors

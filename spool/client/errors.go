@@ -28,10 +28,17 @@ var (
 	ErrNotOwner       error = spool.StatusNotOwner
 	ErrBadBundle      error = spool.StatusBadBundle
 	ErrWrongSpool     error = spool.StatusWrongSpool
+	ErrRevoked        error = spool.StatusRevoked
+	ErrInvite         error = spool.StatusInvite
+	ErrSuspended      error = spool.StatusSuspended
+	ErrNoLog          error = spool.StatusNoLog
 	ErrFull           error = spool.StatusFull
 	ErrOtherReader    error = spool.StatusOtherReader
 	ErrCursorAhead    error = spool.StatusCursorAhead
 	ErrLane           error = spool.StatusLane
+	ErrAppendKey      error = spool.StatusAppendKey
+	ErrWork           error = spool.StatusWork
+	ErrBusy           error = spool.StatusBusy
 	ErrTemporary      error = spool.StatusTemporary
 )
 
@@ -44,13 +51,15 @@ var permanent = []error{
 	ErrMalformed, ErrVersion, ErrUnknownRequest, ErrTooBig, ErrBadSignature,
 	ErrNoUser, ErrNoSpool, ErrTaken, ErrStale, ErrBadName, ErrReserved, ErrWrongDomain,
 	ErrNotOwner, ErrBadBundle, ErrWrongSpool, ErrCursorAhead, ErrLane,
+	ErrRevoked, ErrInvite, ErrNoLog, ErrAppendKey, ErrWork,
 	mixclient.ErrTooLarge, spool.ErrBundle,
 }
 
 // IsTemporary reports whether what failed with err may succeed when it is tried
 // again later, with a new nonce and expiry. It is so for everything that is not
 // known to be permanent: a packet that got lost, a network that was closed, a
-// full spool, a clock that is wrong. It is false for nil.
+// full spool, an account that is suspended, a clock that is wrong. It is false for
+// nil.
 func IsTemporary(err error) bool {
 	if err == nil {
 		return false
