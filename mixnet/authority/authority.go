@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,9 @@ import (
 // Config says which directory to run.
 type Config struct {
 	Document *directory.Document
+	// Earlier, if not nil, is the document before it, of which snapshots may be in
+	// use still.
+	Earlier  *directory.Document
 	Identity ed25519.PrivateKey // its public half is the directory's entry in Document
 	Dir      string             // what outlives the process; empty: nothing does
 	Listener net.Listener       // the authority closes it
@@ -52,9 +56,8 @@ type Config struct {
 // An Authority runs from Start to Close.
 type Authority struct {
 	cfg     Config
-	doc     *directory.Document
+	p       directory.Parameters
 	self    *directory.Node
-	peers   []*directory.Node // the other directories
 	client  *Client
 	started time.Time
 	log     *slog.Logger
@@ -102,7 +105,7 @@ func Start(cfg Config) (*Authority, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Authority{
-		cfg: cfg, doc: cfg.Document, started: cfg.Now(), views: directory.NewViews(cfg.Document),
+		cfg: cfg, p: cfg.Document.Parameters, started: cfg.Now(), views: directory.NewViews(cfg.Document),
 		descriptors: map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor{},
 		ballots:     map[directory.Epoch]*ballot{},
 		signatures:  map[directory.Epoch]signatures{},
@@ -114,19 +117,23 @@ func Start(cfg Config) (*Authority, error) {
 	for _, n := range cfg.Document.WithRole(directory.RoleDirectory) {
 		if n.Identity == key {
 			a.self = n
-		} else {
-			a.peers = append(a.peers, n)
 		}
 	}
 	if a.self == nil {
 		return nil, errors.New("start directory: its identity key is no directory's in the network document")
 	}
 	a.log = cfg.Logger.With("directory", a.self.Name)
+	if cfg.Earlier != nil {
+		a.views.Behind(cfg.Earlier)
+	}
 	if err := a.load(); err != nil {
 		return nil, fmt.Errorf("start directory: %w", err)
 	}
 	var err error
 	if a.client, err = NewClient(cfg.Document, cfg.Identity); err != nil {
+		return nil, fmt.Errorf("start directory: %w", err)
+	}
+	if err := a.arrange(); err != nil {
 		return nil, fmt.Errorf("start directory: %w", err)
 	}
 	config, err := wire.TLS(cfg.Identity, protocol, a.mayConnect)
@@ -163,10 +170,33 @@ func (a *Authority) Close() error {
 	return nil
 }
 
-// mayConnect lets in those who are in the network document.
+// Reload takes up a newer network document while the directory runs. It reports
+// false for the one that is in use, and refuses with an error that wraps
+// directory.ErrSuccessor one with which this directory cannot go on; then nothing
+// has changed.
+func (a *Authority) Reload(d *directory.Document) (changed bool, err error) {
+	if err := d.Keeps(a.views.Document(), a.cfg.Identity.Public().(ed25519.PublicKey)); err != nil {
+		return false, err
+	}
+	if changed, err = a.views.Renew(d); err != nil || !changed {
+		return false, err
+	}
+	return true, a.arrange()
+}
+
+// arrange speaks to the directories of the documents in use, and no others.
+func (a *Authority) arrange() error { return a.client.Use(a.views.Documents()) }
+
+// peers returns the other directories.
+func (a *Authority) peers() []*directory.Node {
+	return slices.DeleteFunc(a.client.Directories(), func(n *directory.Node) bool { return n.ID() == a.self.ID() })
+}
+
+// mayConnect lets in those who are in a network document that is in use.
 func (a *Authority) mayConnect(k directory.Key) error {
-	for i := range a.doc.Nodes {
-		if a.doc.Nodes[i].Identity == k {
+	id := (&directory.Node{Identity: k}).ID()
+	for _, d := range a.views.Documents() {
+		if d.Node(id) != nil {
 			return nil
 		}
 	}
@@ -182,7 +212,7 @@ func (a *Authority) Caught() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var names []string
-	for _, n := range a.doc.WithRole(directory.RoleDirectory) {
+	for _, n := range a.client.Directories() {
 		if a.caught[n.ID()] {
 			names = append(names, n.Name)
 		}
@@ -222,11 +252,11 @@ func (a *Authority) load() error {
 			return nil
 		}),
 		a.loadEach(signedSuffix, func(e directory.Epoch, b []byte) error {
-			if _, err := directory.ParseSnapshot(a.doc, b); err != nil {
+			a.signed[e] = b // whatever it is: no other of this epoch is signed
+			if _, err := directory.ParseSnapshot(a.views.DocumentOf(b), b); err != nil {
 				a.log.Warn("directory: a snapshot that was signed is of no use", "err", err)
 				return nil
 			}
-			a.signed[e] = b
 			a.sign(e, b)
 			return nil
 		}),
@@ -240,7 +270,7 @@ func (a *Authority) loadEach(suffix string, take func(directory.Epoch, []byte) e
 	if err != nil {
 		return err
 	}
-	now := a.doc.Parameters.EpochAt(a.cfg.Now())
+	now := a.p.EpochAt(a.cfg.Now())
 	for _, file := range files {
 		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(file), suffix), 10, 64)
 		if err != nil || directory.Epoch(n)+2 < now {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -102,10 +103,10 @@ func (a *Authority) postDescriptor(w http.ResponseWriter, r *http.Request) {
 	}
 	var x *directory.Descriptor
 	if err == nil {
-		x, err = sd.Open(a.doc)
+		x, err = a.openDescriptor(&sd)
 	}
 	if err == nil {
-		now := a.doc.Parameters.EpochAt(a.cfg.Now())
+		now := a.p.EpochAt(a.cfg.Now())
 		if x.Epoch != now && x.Epoch != now+1 {
 			err = fmt.Errorf("%w: it is for %v, now is %v; are both clocks right?", directory.ErrDescriptor, x.Epoch, now)
 		}
@@ -128,6 +129,21 @@ func (a *Authority) postDescriptor(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// openDescriptor checks a descriptor against the documents in use.
+func (a *Authority) openDescriptor(sd *directory.SignedDescriptor) (*directory.Descriptor, error) {
+	var first error
+	for _, d := range a.views.Documents() {
+		x, err := sd.Open(d)
+		if err == nil {
+			return x, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
+
 // peer returns the id of the member that makes a request, known by its TLS key.
 func peer(r *http.Request) sphinx.NodeID {
 	var n directory.Node
@@ -142,34 +158,92 @@ func peer(r *http.Request) sphinx.NodeID {
 // A Client speaks to the directories of a network, as a node or as another
 // directory. Its methods may be called from any goroutine.
 type Client struct {
-	doc  *directory.Document
-	http map[sphinx.NodeID]*http.Client // by directory
+	identity ed25519.PrivateKey
+	timeout  time.Duration
+
+	mu          sync.RWMutex // guards all below
+	directories []*directory.Node
+	http        map[sphinx.NodeID]*http.Client
 }
 
 // NewClient makes a client that is known by identity.
 func NewClient(d *directory.Document, identity ed25519.PrivateKey) (*Client, error) {
-	c := &Client{doc: d, http: map[sphinx.NodeID]*http.Client{}}
-	// A directory that hangs must not cost the others their round.
-	timeout := min(requestTimeout, max(d.Parameters.Round()/4, 250*time.Millisecond))
-	for _, n := range d.WithRole(directory.RoleDirectory) {
-		config, err := wire.TLS(identity, protocol, func(k directory.Key) error {
-			if k != n.Identity {
-				return wire.ErrPeer
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		c.http[n.ID()] = &http.Client{Timeout: timeout, CheckRedirect: noRedirect, Transport: &http.Transport{
-			DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				d := tls.Dialer{Config: config}
-				return d.DialContext(ctx, network, address)
-			},
-			MaxIdleConns: 1, IdleConnTimeout: keepConnection,
-		}}
+	c := &Client{
+		identity: identity, http: map[sphinx.NodeID]*http.Client{},
+		// A directory that hangs must not cost the others their round.
+		timeout: min(requestTimeout, max(d.Parameters.Round()/4, 250*time.Millisecond)),
 	}
-	return c, nil
+	return c, c.Use([]*directory.Document{d})
+}
+
+// Use makes the client speak to the directories of these documents, and no others.
+// Of one that has moved, the first document has the address.
+func (c *Client) Use(docs []*directory.Document) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	used := map[sphinx.NodeID]*http.Client{}
+	var list []*directory.Node
+	for _, d := range docs {
+		for _, n := range d.WithRole(directory.RoleDirectory) {
+			id := n.ID()
+			if used[id] != nil {
+				continue
+			}
+			if used[id] = c.http[id]; used[id] == nil {
+				h, err := c.newHTTP(n.Identity)
+				if err != nil {
+					return err
+				}
+				used[id] = h
+			}
+			list = append(list, n)
+		}
+	}
+	for id, h := range c.http {
+		if used[id] == nil {
+			h.CloseIdleConnections()
+		}
+	}
+	c.http, c.directories = used, list
+	return nil
+}
+
+// newHTTP returns a client for the one directory with that key.
+func (c *Client) newHTTP(pinned directory.Key) (*http.Client, error) {
+	config, err := wire.TLS(c.identity, protocol, func(k directory.Key) error {
+		if k != pinned {
+			return wire.ErrPeer
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Timeout: c.timeout, CheckRedirect: noRedirect, Transport: &http.Transport{
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			d := tls.Dialer{Config: config}
+			return d.DialContext(ctx, network, address)
+		},
+		MaxIdleConns: 1, IdleConnTimeout: keepConnection,
+	}}, nil
+}
+
+// Directories returns those that the client speaks to.
+func (c *Client) Directories() []*directory.Node {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.directories)
+}
+
+// do makes a request of a directory.
+func (c *Client) do(n *directory.Node, req *http.Request) (*http.Response, error) {
+	c.mu.RLock()
+	h := c.http[n.ID()]
+	c.mu.RUnlock()
+	if h == nil {
+		return nil, fmt.Errorf("directory %s is in no network document that is in use", n.Name)
+	}
+	return h.Do(req)
 }
 
 // noRedirect takes a redirection for the answer, which is none: a directory must
@@ -178,6 +252,8 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // Close closes idle connections.
 func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, h := range c.http {
 		h.CloseIdleConnections()
 	}
@@ -193,7 +269,7 @@ func (c *Client) Publish(ctx context.Context, sd *directory.SignedDescriptor) (t
 	var mu sync.Mutex // guards taken and errs
 	var errs []error
 	var wg sync.WaitGroup
-	for _, n := range c.doc.WithRole(directory.RoleDirectory) {
+	for _, n := range c.Directories() {
 		wg.Go(func() {
 			err := c.post(ctx, n, b)
 			mu.Lock()
@@ -214,7 +290,7 @@ func (c *Client) post(ctx context.Context, n *directory.Node, b []byte) error {
 	if err != nil {
 		return err
 	}
-	resp, err := c.http[n.ID()].Do(req)
+	resp, err := c.do(n, req)
 	if err != nil {
 		return err
 	}
@@ -230,7 +306,7 @@ func (c *Client) post(ctx context.Context, n *directory.Node, b []byte) error {
 // random order. Whether it is signed is for directory.Views to check. It returns
 // ErrNone if none of those that answer has it.
 func (c *Client) Snapshot(ctx context.Context, e directory.Epoch) (*directory.SignedSnapshot, error) {
-	list := c.doc.WithRole(directory.RoleDirectory)
+	list := c.Directories()
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	err := fmt.Errorf("fetch snapshot: %w", ErrNone)
 	for _, n := range list {
@@ -268,7 +344,7 @@ func (c *Client) get(ctx context.Context, n *directory.Node, path string, v any)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http[n.ID()].Do(req)
+	resp, err := c.do(n, req)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 // poll is how often a directory looks at what is to be done while an epoch has no
 // snapshot yet: a hundredth of a round, within reason.
 func (a *Authority) poll() time.Duration {
-	return min(max(a.doc.Parameters.Round()/100, 20*time.Millisecond), 500*time.Millisecond)
+	return min(max(a.p.Round()/100, 20*time.Millisecond), 500*time.Millisecond)
 }
 
 // run votes on this epoch and the next, until ctx ends.
@@ -22,9 +23,9 @@ func (a *Authority) run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		now := a.cfg.Now()
-		current := a.doc.Parameters.EpochAt(now)
+		current := a.p.EpochAt(now)
 		for _, e := range []directory.Epoch{current, current + 1} {
-			if a.views.Signed(e) == nil && !now.Before(a.doc.Parameters.VoteTime(e)) {
+			if a.views.Signed(e) == nil && !now.Before(a.p.VoteTime(e)) {
 				if err := a.step(ctx, e, now); err != nil && ctx.Err() == nil {
 					a.log.Warn("directory: voting", "epoch", uint64(e), "err", err)
 				}
@@ -64,7 +65,7 @@ func (a *Authority) forget(current directory.Epoch) {
 
 // step does what can be done now for the snapshot of e.
 func (a *Authority) step(ctx context.Context, e directory.Epoch, now time.Time) error {
-	p := a.doc.Parameters
+	p := a.p
 	since := now.Sub(p.VoteTime(e))
 	round := uint32(since / p.Round())
 	elapsed := since % p.Round()
@@ -100,23 +101,33 @@ func (a *Authority) vote(e directory.Epoch, round uint32, waited time.Duration) 
 	if last, ok := a.voted.Rounds[e]; ok && last >= round {
 		return nil, nil
 	}
+	doc := a.votesFor(round)
 	var list []directory.SignedDescriptor
 	if signed := a.signed[e]; signed != nil {
-		s, err := directory.ParseSnapshot(a.doc, signed)
+		doc = a.views.DocumentOf(signed)
+		s, err := directory.ParseSnapshot(doc, signed)
 		if err != nil {
-			return nil, err
+			return nil, nil // of a document that is not known any more: load has said so
 		}
 		list = s.Descriptors
 	} else {
-		have := a.descriptors[e]
-		if len(have) < a.expected() && waited < a.doc.Parameters.Round()/4 {
+		have := map[sphinx.NodeID]directory.SignedDescriptor{}
+		for id, sd := range a.descriptors[e] {
+			if doc.Node(id) != nil {
+				have[id] = sd
+			}
+		}
+		if len(have) < expected(doc) && waited < a.p.Round()/4 {
 			return nil, nil // some may come yet
 		}
 		for _, sd := range have {
 			list = append(list, sd)
 		}
 	}
-	v, err := directory.NewVote(a.doc, e, round, list, a.cfg.Identity)
+	if self := doc.Node(a.self.ID()); self == nil || self.Role != directory.RoleDirectory {
+		return nil, nil // it has no vote under that document
+	}
+	v, err := directory.NewVote(doc, e, round, list, a.cfg.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -129,15 +140,27 @@ func (a *Authority) vote(e directory.Epoch, round uint32, waited time.Duration) 
 	return b, nil
 }
 
+// votesFor returns the document under which this directory votes in a round: the
+// newest. While the last snapshot is of an older one it votes under that in every
+// second round, so that a network goes on while too few of its directories have the
+// new document.
+func (a *Authority) votesFor(round uint32) *directory.Document {
+	newest := a.views.Document()
+	if last := a.views.Latest(); last != nil && round%2 == 1 {
+		return last.Document
+	}
+	return newest
+}
+
 // expected is how many nodes there are that publish descriptors.
-func (a *Authority) expected() int {
-	return len(a.doc.Nodes) - len(a.doc.WithRole(directory.RoleDirectory))
+func expected(d *directory.Document) int {
+	return len(d.Nodes) - len(d.WithRole(directory.RoleDirectory))
 }
 
 // askFinished takes the snapshot of e from another directory that has it.
 func (a *Authority) askFinished(ctx context.Context, e directory.Epoch) {
 	var wg sync.WaitGroup
-	for _, peer := range a.peers {
+	for _, peer := range a.peers() {
 		wg.Go(func() {
 			if s, err := a.client.snapshotFrom(ctx, peer, e); err == nil {
 				a.take(s, peer)
@@ -151,7 +174,7 @@ func (a *Authority) askFinished(ctx context.Context, e directory.Epoch) {
 // round, if it has a ballot itself, and the signatures that they have seen.
 func (a *Authority) ask(ctx context.Context, e directory.Epoch, b *ballot) {
 	var wg sync.WaitGroup
-	for _, peer := range a.peers {
+	for _, peer := range a.peers() {
 		wg.Go(func() {
 			a.mu.Lock()
 			missing := b != nil && b.votes[peer.ID()] == nil && !b.counted
@@ -164,7 +187,7 @@ func (a *Authority) ask(ctx context.Context, e directory.Epoch, b *ballot) {
 				return // it is down, or has none yet
 			}
 			for _, s := range sets {
-				if x, err := directory.ParseSnapshot(a.doc, s.Body); err != nil || x.Epoch != e {
+				if x, err := directory.ParseSnapshot(a.views.DocumentOf(s.Body), s.Body); err != nil || x.Epoch != e {
 					a.log.Warn("directory: signatures are on what is no snapshot of the epoch", "from", peer.Name, "err", err)
 					continue
 				}
@@ -180,7 +203,7 @@ func (a *Authority) fetchVote(ctx context.Context, peer *directory.Node, e direc
 	if err != nil {
 		return // likewise
 	}
-	s, err := v.Open(a.doc)
+	s, err := v.Open(a.views.DocumentOf(v.Snapshot))
 	if err != nil || v.Directory != peer.ID() || s.Epoch != e || v.Round != b.round {
 		a.log.Warn("directory: a vote is not valid", "from", peer.Name, "err", err)
 		return
@@ -200,13 +223,13 @@ func (a *Authority) take(s *directory.SignedSnapshot, from *directory.Node) {
 	if !added {
 		return
 	}
-	if err := a.keepSnapshot(s); err != nil {
+	if err := errors.Join(a.keepSnapshot(s), a.arrange()); err != nil {
 		a.log.Error("directory: a snapshot is not kept", "err", err)
 	}
 }
 
 func (a *Authority) keepSnapshot(s *directory.SignedSnapshot) error {
-	x, _, err := s.Open(a.doc)
+	x, _, err := s.Open(a.views.DocumentOf(s.Body))
 	if err != nil {
 		return err
 	}
@@ -216,8 +239,9 @@ func (a *Authority) keepSnapshot(s *directory.SignedSnapshot) error {
 // addSignatures takes up what others have signed, and notices who has signed two
 // different snapshots of one epoch.
 func (a *Authority) addSignatures(e directory.Epoch, s *directory.SignedSnapshot) {
+	doc := a.views.DocumentOf(s.Body)
 	for _, g := range s.Signatures {
-		n, err := g.Verify(a.doc, s.Body)
+		n, err := g.Verify(doc, s.Body)
 		if err != nil {
 			a.log.Warn("directory: a signature is not valid", "err", err)
 			continue
@@ -260,24 +284,25 @@ func (a *Authority) addSignatures(e directory.Epoch, s *directory.SignedSnapshot
 // count makes the snapshot from the votes and signs it, once all are there or half
 // the round is over, unless it has signed another of the epoch.
 func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) error {
+	all := len(a.client.Directories())
 	a.mu.Lock()
-	if b.counted || len(b.votes) < a.doc.SnapshotThreshold ||
-		len(b.votes) <= len(a.peers) && elapsed < a.doc.Parameters.Round()/2 {
+	if b.counted || len(b.votes) < all && elapsed < a.p.Round()/2 {
+		a.mu.Unlock()
+		return nil
+	}
+	doc, votes := a.agreed(b)
+	if doc == nil {
 		a.mu.Unlock()
 		return nil
 	}
 	b.counted = true
 	signed := a.signed[e]
-	var votes []*directory.Vote
-	for _, v := range b.votes {
-		votes = append(votes, v)
-	}
 	a.mu.Unlock()
-	body, err := directory.Tally(a.doc, e, b.round, votes)
+	body, err := directory.Tally(doc, e, b.round, votes)
 	if err != nil {
 		return err
 	}
-	if err := directory.Usable(a.doc, body); err != nil {
+	if err := directory.Usable(doc, body); err != nil {
 		return err // the next round may do better
 	}
 	if signed != nil {
@@ -294,6 +319,23 @@ func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) e
 	return nil
 }
 
+// agreed returns the newest document under which enough have voted, and their votes.
+// a.mu is held.
+func (a *Authority) agreed(b *ballot) (*directory.Document, []*directory.Vote) {
+	for _, d := range a.views.Documents() {
+		var votes []*directory.Vote
+		for _, v := range b.votes {
+			if a.views.DocumentOf(v.Snapshot) == d {
+				votes = append(votes, v)
+			}
+		}
+		if len(votes) >= d.SnapshotThreshold {
+			return d, votes
+		}
+	}
+	return nil, nil
+}
+
 // sign adds this directory's own signature to those seen.
 func (a *Authority) sign(e directory.Epoch, body []byte) {
 	a.addSignatures(e, &directory.SignedSnapshot{
@@ -306,7 +348,7 @@ func (a *Authority) conclude(e directory.Epoch, round uint32) error {
 	a.mu.Lock()
 	var done *directory.SignedSnapshot
 	for body, set := range a.signatures[e] {
-		if len(set) < a.doc.SnapshotThreshold {
+		if len(set) < a.views.DocumentOf([]byte(body)).SnapshotThreshold {
 			continue
 		}
 		done = &directory.SignedSnapshot{Body: []byte(body)}
@@ -323,6 +365,9 @@ func (a *Authority) conclude(e directory.Epoch, round uint32) error {
 	}
 	if err := a.keepSnapshot(done); err != nil {
 		return fmt.Errorf("keep snapshot: %w", err)
+	}
+	if err := a.arrange(); err != nil {
+		return err
 	}
 	a.log.Info("directory: snapshot finished", "epoch", uint64(e), "round", round, "signatures", len(done.Signatures))
 	return nil

@@ -61,20 +61,19 @@ func NewDescriptor(identity ed25519.PrivateKey, e Epoch, mix sphinx.PublicKey, n
 func (s *SignedDescriptor) Open(d *Document) (*Descriptor, error) {
 	var x Descriptor
 	if err := codec.Unmarshal(s.Body, &x); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDescriptor, err)
-	}
-	if x.Format != descriptorFormat {
-		return nil, fmt.Errorf("%w: format %d, this program reads %d", ErrDescriptor, x.Format, descriptorFormat)
-	}
-	if len(x.Notice) > MaxNotice {
-		return nil, fmt.Errorf("%w: its notice has %d bytes, the limit is %d", ErrDescriptor, len(x.Notice), MaxNotice)
+		return nil, fmt.Errorf("%w: its signature cannot be checked, for it does not say whose it is: %w", ErrDescriptor, err)
 	}
 	n := d.node(x.Node)
 	switch {
 	case n == nil || n.Role == RoleDirectory:
-		return nil, fmt.Errorf("%w: no node of the network document has its id", ErrDescriptor)
+		return nil, fmt.Errorf("%w: its signature cannot be checked: no node of the network document has its id", ErrDescriptor)
 	case !verify(n.Identity, descriptorDomain, s.Body, s.Signature):
 		return nil, fmt.Errorf("%w: the signature of node %q is false", ErrDescriptor, n.Name)
+	case x.Format != descriptorFormat:
+		return nil, fmt.Errorf("%w: format %d, this program reads %d", ErrDescriptor, x.Format, descriptorFormat)
+	}
+	if len(x.Notice) > MaxNotice {
+		return nil, fmt.Errorf("%w: its notice has %d bytes, the limit is %d", ErrDescriptor, len(x.Notice), MaxNotice)
 	}
 	return &x, nil
 }

@@ -132,20 +132,17 @@ func (g *Signature) Verify(d *Document, body []byte) (*Node, error) {
 	n := d.node(g.Directory)
 	switch {
 	case n == nil || n.Role != RoleDirectory:
-		return nil, fmt.Errorf("%w: signed by what is no directory of the network document", ErrSnapshot)
+		return nil, fmt.Errorf("%w: signed by what is no directory of the network document; a newer one may have been signed", ErrSnapshot)
 	case !verify(n.Identity, snapshotDomain, body, g.Signature):
 		return nil, fmt.Errorf("%w: the signature of directory %q is false", ErrSnapshot, n.Name)
 	}
 	return n, nil
 }
 
-// Open checks a snapshot: its descriptors, and that as many directories as the
-// document demands have signed it. A false signature spoils it, whoever's it is.
+// Open checks a snapshot: that as many directories as the document demands have
+// signed it, and its descriptors. A false signature spoils it, whoever's it is. The
+// signatures come first, so that of what was altered it is said which is false.
 func (s *SignedSnapshot) Open(d *Document) (*Snapshot, map[sphinx.NodeID]*Descriptor, error) {
-	x, keys, err := parseSnapshot(d, s.Body)
-	if err != nil {
-		return nil, nil, err
-	}
 	signed := map[sphinx.NodeID]bool{}
 	for _, g := range s.Signatures {
 		if _, err := g.Verify(d, s.Body); err != nil {
@@ -156,7 +153,7 @@ func (s *SignedSnapshot) Open(d *Document) (*Snapshot, map[sphinx.NodeID]*Descri
 	if len(signed) < d.SnapshotThreshold {
 		return nil, nil, fmt.Errorf("%w: %d of %d needed directories have signed", ErrSnapshot, len(signed), d.SnapshotThreshold)
 	}
-	return x, keys, nil
+	return parseSnapshot(d, s.Body)
 }
 
 // NewVote makes the vote of a directory for the descriptors that it has.

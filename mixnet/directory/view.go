@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"mailproxy/internal/codec"
 	"mailproxy/mixnet/sphinx"
 )
 
@@ -77,31 +78,90 @@ func (v *View) Key(n *Node) (sphinx.PublicKey, bool) {
 
 // Views collects snapshots and says which is in force. Its methods may be called
 // from any goroutine.
+//
+// A network goes on while its document is replaced by a newer one, which not all
+// members have at the same moment. Which document an epoch is of, its snapshot says;
+// Views holds the newest, and those before it for as long as snapshots of them are
+// in use.
 type Views struct {
-	doc *Document
-
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex  // guards all below
+	docs   []*Document // the newest first; at least one
 	signed map[Epoch]*SignedSnapshot
 	views  map[Epoch]*View
 }
 
 // NewViews returns views of d, without any snapshot yet.
 func NewViews(d *Document) *Views {
-	return &Views{doc: d, signed: map[Epoch]*SignedSnapshot{}, views: map[Epoch]*View{}}
+	return &Views{docs: []*Document{d}, signed: map[Epoch]*SignedSnapshot{}, views: map[Epoch]*View{}}
 }
 
-// Document returns the network document.
-func (v *Views) Document() *Document { return v.doc }
+// Document returns the newest network document.
+func (v *Views) Document() *Document { return v.Documents()[0] }
+
+// Documents returns all that are in use, the newest first.
+func (v *Views) Documents() []*Document {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.docs)
+}
+
+// DocumentOf returns the document that a snapshot's bytes name. For a name that is
+// not known it returns the newest, to which the snapshot then does not belong.
+// Nothing is checked but the name.
+func (v *Views) DocumentOf(body []byte) *Document {
+	docs := v.Documents()
+	var s Snapshot
+	if len(body) > maxSnapshot || codec.Unmarshal(body, &s) != nil {
+		return docs[0]
+	}
+	for _, d := range docs {
+		if d.Hash() == s.Document {
+			return d
+		}
+	}
+	return docs[0]
+}
+
+// Renew takes up a newer document of the same network. It reports false for the one
+// that is in use already, and refuses with an error that wraps ErrSuccessor one that
+// cannot follow it.
+func (v *Views) Renew(d *Document) (changed bool, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if d.Hash() == v.docs[0].Hash() {
+		return false, nil
+	}
+	if err := d.Succeeds(v.docs[0]); err != nil {
+		return false, err
+	}
+	v.docs = append([]*Document{d}, v.docs...)
+	return true, nil
+}
+
+// Behind takes up an older document beside the newest, for a member that has been
+// started anew while snapshots of the older one are in use. It reports false for
+// one that is of no use.
+func (v *Views) Behind(d *Document) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	last := v.docs[len(v.docs)-1]
+	if d.Hash() == last.Hash() || last.Succeeds(d) != nil {
+		return false
+	}
+	v.docs = append(v.docs, d)
+	return true
+}
 
 // Add checks a snapshot and takes it up, unless it is known. A second snapshot of
 // an epoch is refused with an error that wraps ErrConflict and names the
 // directories that have signed both.
 func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
-	x, keys, err := s.Open(v.doc)
+	doc := v.DocumentOf(s.Body)
+	x, keys, err := s.Open(doc)
 	if err != nil {
 		return false, err
 	}
-	view, err := newView(v.doc, x.Epoch, keys)
+	view, err := newView(doc, x.Epoch, keys)
 	if err != nil {
 		return false, err
 	}
@@ -111,7 +171,7 @@ func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
 		if string(have.Body) == string(s.Body) {
 			return false, nil
 		}
-		return false, fmt.Errorf("%w: %s", ErrConflict, both(v.doc, have, s))
+		return false, fmt.Errorf("%w: %s", ErrConflict, both(doc, have, s))
 	}
 	v.signed[x.Epoch], v.views[x.Epoch] = s, view
 	for e := range v.signed { // what was before the last epoch is needed no more
@@ -120,6 +180,11 @@ func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
 			delete(v.views, e)
 		}
 	}
+	oldest := 0 // of the documents in use
+	for _, view := range v.views {
+		oldest = max(oldest, slices.Index(v.docs, view.Document))
+	}
+	v.docs = slices.Clone(v.docs[:oldest+1])
 	return true, nil
 }
 
@@ -127,10 +192,22 @@ func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
 func (v *Views) At(t time.Time) (*View, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if view := v.views[v.doc.Parameters.EpochAt(t)]; view != nil {
+	if view := v.views[v.docs[0].Parameters.EpochAt(t)]; view != nil {
 		return view, nil
 	}
 	return nil, ErrNoView
+}
+
+// Latest returns the view of the last epoch that there is a snapshot of, or nil.
+func (v *Views) Latest() (last *View) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, view := range v.views {
+		if last == nil || view.Epoch > last.Epoch {
+			last = view
+		}
+	}
+	return last
 }
 
 // Notice returns what n announces in the snapshot of the latest epoch that it
