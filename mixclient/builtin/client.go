@@ -11,7 +11,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	crand "crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -71,6 +70,8 @@ type Client struct {
 	seed    *lockedRand
 	slots   func(Slot) // may be nil
 	loops   loss.Monitor
+	dial    func(context.Context) (link, error) // the gateway; as session says
+	awake   chan struct{}                       // holds a token after the machine slept
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -140,7 +141,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		doc: cfg.Document, views: directory.NewViews(cfg.Document), now: cfg.Now, gateway: gateway, end: end, log: cfg.Logger,
 		self: node.ClientRecipient(end.Key()), seed: newLockedRand(),
-		slots: cfg.Slots, cancel: cancel,
+		slots: cfg.Slots, cancel: cancel, awake: make(chan struct{}, 1),
 		pending: map[sphinx.SURBID]*flight{},
 		events:  make(chan mixclient.Event, 1),
 		status: mixclient.Status{
@@ -150,6 +151,7 @@ func New(cfg Config) (*Client, error) {
 			BytesPerDay: int64(p.Rate() * 86400 * float64(end.FrameSize()+tlsRecord)),
 		},
 	}
+	c.dial = func(ctx context.Context) (link, error) { return end.Dial(ctx, gateway.Address, gateway.Identity) }
 	c.wg.Go(func() { c.connect(ctx) })
 	c.wg.Go(func() { c.watch(ctx) })
 	c.wg.Go(func() { c.process(ctx, QueryProcess, p.QueryRate, c.querySlot) })
@@ -271,118 +273,6 @@ func (c *Client) Close() error {
 	c.wg.Wait()
 	close(c.events)
 	return nil
-}
-
-// connect keeps a link to the gateway until ctx ends.
-func (c *Client) connect(ctx context.Context) {
-	backoff := wire.Backoff{First: 200 * time.Millisecond, Most: 30 * time.Second}
-	for ctx.Err() == nil {
-		conn, err := c.end.Dial(ctx, c.gateway.Address, c.gateway.Identity)
-		if err == nil {
-			backoff.Reset()
-			err = c.session(ctx, conn)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		c.setLink(nil, offlineReason(err))
-		wait := backoff.Next()
-		c.log.Debug("network client: offline", "err", err, "retry", wait)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-	}
-}
-
-// offlineReason says to a user why the gateway is not reached.
-func offlineReason(err error) string {
-	if errors.Is(err, wire.ErrPeer) {
-		return "the gateway proved another key than the network document names; if this persists, ask your provider for a newer document"
-	}
-	return "the gateway cannot be reached; trying again"
-}
-
-// linkQueue bounds frames on their way to the gateway: about ten seconds' worth.
-const linkQueue = 16
-
-// gatewaySilence is when a connection that brings no replies is given up: at the
-// default rates about sixty would have come. The network's own delays are added.
-const gatewaySilence = 40 * time.Second
-
-// session sends and receives on conn until it fails.
-func (c *Client) session(ctx context.Context, conn *wire.Conn) error {
-	ctx, cancel := context.WithCancel(ctx)
-	queue := wire.NewQueue(linkQueue)
-	written := make(chan error, 1)
-	go func() {
-		defer cancel()
-		for {
-			f, err := queue.Get(ctx)
-			if err == nil {
-				err = conn.WriteFrame(f.Kind, f.Body)
-			}
-			if err != nil {
-				_ = conn.Close() // ends the reader
-				written <- err
-				return
-			}
-		}
-	}()
-	c.setLink(queue, "")
-	p := c.doc.Parameters
-	idle := gatewaySilence + 20*time.Duration(p.MixDelay) + time.Duration(20/p.Rate()*float64(time.Second))
-	buf := make([]byte, c.end.FrameSize())
-	var snapshot pieces
-	var err error
-	for err == nil {
-		var kind byte
-		var body []byte
-		kind, body, err = conn.ReadFrame(buf, idle)
-		switch {
-		case err != nil:
-		case kind == wire.KindReply:
-			c.landed(body)
-		case kind == wire.KindSnapshot:
-			err = c.piece(&snapshot, body)
-		default:
-			err = wire.ErrFrame
-		}
-	}
-	cancel()
-	_ = conn.Close() // given up
-	return errors.Join(err, <-written)
-}
-
-// setLink takes up a connection, or notes that there is none and why.
-func (c *Client) setLink(q *wire.Queue, reason string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.link, c.broken = q, reason
-	c.refresh()
-}
-
-// refresh brings the status up to date: connected is who has a link and knows the
-// network's keys. c.mu is held.
-func (c *Client) refresh() {
-	reason := c.broken
-	if c.link != nil {
-		if _, err := c.view(); err != nil {
-			reason = c.keysReason(err)
-		}
-	}
-	up := c.link != nil && reason == ""
-	if c.status.Connected != up {
-		c.status.Since = time.Now()
-		select { // only the newest event is kept for a slow receiver
-		case <-c.events:
-		default:
-		}
-		if !c.closed {
-			c.events <- mixclient.Event{Connected: up, Reason: reason}
-		}
-	}
-	c.status.Connected, c.status.Reason, c.status.ClockOffset = up, reason, c.offset
 }
 
 // lockedRand draws times and paths from ChaCha8, seeded by the system.

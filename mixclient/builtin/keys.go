@@ -11,6 +11,7 @@ import (
 	"mailproxy/internal/codec"
 	"mailproxy/mixclient"
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/loss"
 	"mailproxy/mixnet/wire"
 )
 
@@ -76,15 +77,26 @@ func (c *Client) clockOff() time.Duration {
 	return min(clockOff, time.Duration(c.doc.Parameters.Epoch)/8)
 }
 
-// watch looks at the clock for a change of epoch, until ctx ends.
+// watch looks at the clock for a change of epoch, and for a sleep of the machine,
+// until ctx ends.
 func (c *Client) watch(ctx context.Context) {
-	tick := time.NewTicker(min(time.Second, time.Duration(c.doc.Parameters.Epoch)/50))
+	every := min(time.Second, time.Duration(c.doc.Parameters.Epoch)/50)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	last := c.now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			now := c.now()
+			if loss.Slept(last, now, every) {
+				select {
+				case c.awake <- struct{}{}:
+				default: // it is not known yet of the last time
+				}
+			}
+			last = now
 			c.mu.Lock()
 			c.refresh()
 			c.mu.Unlock()

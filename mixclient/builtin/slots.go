@@ -9,6 +9,7 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/loss"
 	"mailproxy/mixnet/node"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
@@ -20,7 +21,9 @@ import (
 const Lead = 5 * time.Millisecond
 
 // longestGap is how far a process may lag behind its own times (the machine
-// slept, say) before it starts anew instead of sending all it missed at once.
+// slept, say) before it starts anew instead of sending all it missed at once. Where
+// timers stand still in sleep, as on Linux, it lags by nothing: it goes on where it
+// was. The wall clock's time is nothing to it.
 const longestGap = 2 * time.Second
 
 // process runs one Poisson process until ctx ends: at each of its times it sends
@@ -39,12 +42,13 @@ func (c *Client) process(ctx context.Context, name Process, rate float64, slot f
 		}
 	}
 	for {
-		if now := time.Now(); now.Sub(due) > longestGap {
-			due = now
-		}
 		due = due.Add(time.Duration(c.seed.exp(1/rate) * float64(time.Second)))
 		if !sleep(due.Add(-Lead)) {
 			return
+		}
+		if now := time.Now(); now.Sub(due) > longestGap {
+			due = now
+			continue
 		}
 		f := slot()
 		if !sleep(due) {
@@ -67,6 +71,9 @@ type flight struct {
 	timing mixclient.Timing
 	timer  *time.Timer
 	cover  bool                   // a loop
+	wall   time.Time              // when it was sent, by the wall clock
+	lost   time.Duration          // after it was sent, it counts as lost
+	cut    bool                   // the connection ended while it was under way
 	count  *uint64                // of the kind, in Client.status; may be nil
 	sent   func(mixclient.Timing) // may be nil
 	done   func([]byte, mixclient.Timing, error)
@@ -149,17 +156,24 @@ func (c *Client) loopSlot() *flight {
 		return nil
 	}
 	f.sent = func(mixclient.Timing) { c.loops.Sent() }
-	f.done = func(_ []byte, _ mixclient.Timing, err error) {
-		if errors.Is(err, mixclient.ErrClosed) {
-			return
-		}
-		if alarm, changed := c.loops.Ended(err == nil); changed && alarm {
-			c.log.Warn("network client: many loops do not come back: a node is broken, or packets are being dropped on purpose")
-		} else if changed {
-			c.log.Info("network client: loops come back again")
-		}
-	}
+	f.done = c.loopDone
 	return f
+}
+
+// loopDone notes what became of a loop that measures loss.
+func (c *Client) loopDone(_ []byte, _ mixclient.Timing, err error) {
+	switch {
+	case errors.Is(err, mixclient.ErrClosed), errors.Is(err, errUnsent):
+		return
+	case errors.Is(err, errVoid):
+		c.loops.Void()
+		return
+	}
+	if alarm, changed := c.loops.Ended(err == nil); changed && alarm {
+		c.log.Warn("network client: many loops do not come back: a node is broken, or packets are being dropped on purpose")
+	} else if changed {
+		c.log.Info("network client: loops come back again")
+	}
 }
 
 // ready returns the view to make packets with, or nil while nothing can be sent.
@@ -231,14 +245,20 @@ func (c *Client) mixes(v *directory.View, sum *time.Duration) []sphinx.Hop {
 	return path
 }
 
+var (
+	// errUnsent is a packet that never left, errVoid one whose loss says nothing of
+	// the network.
+	errUnsent = fmt.Errorf("%w: the connection ended before it left", mixclient.ErrLost)
+	errVoid   = fmt.Errorf("%w: the machine slept or the connection ended while it was under way", mixclient.ErrLost)
+)
+
 // send hands a packet to the link and waits for its reply in the background.
 func (c *Client) send(f *flight, process Process) {
-	f.timing.Sent = time.Now()
-	p := c.doc.Parameters
-	lost := f.timing.Up + f.timing.Down + p.ReplySlack()
+	f.timing.Sent, f.wall = time.Now(), c.now()
+	f.lost = f.timing.Up + f.timing.Down + c.doc.Parameters.ReplySlack()
 	c.mu.Lock()
 	if c.closed || c.link == nil {
-		err := mixclient.ErrLost // the connection went between making and sending
+		err := errUnsent // the connection went between making and sending
 		if c.closed {
 			err = mixclient.ErrClosed
 		}
@@ -251,7 +271,7 @@ func (c *Client) send(f *flight, process Process) {
 	if f.count != nil {
 		*f.count++
 	}
-	f.timer = time.AfterFunc(lost, func() { c.lose(f.id) })
+	f.timer = time.AfterFunc(f.lost, func() { c.lose(f.id) })
 	c.link.Put(wire.Frame{Kind: wire.KindPacket, Body: f.packet})
 	c.mu.Unlock()
 	f.packet = nil
@@ -272,7 +292,11 @@ func (c *Client) lose(id sphinx.SURBID) {
 		c.status.Lost++
 	}
 	c.mu.Unlock()
-	if f != nil {
+	switch {
+	case f == nil:
+	case f.cut || loss.Slept(f.wall, c.now(), f.lost):
+		f.done(nil, f.timing, errVoid)
+	default:
 		f.done(nil, f.timing, mixclient.ErrLost)
 	}
 }

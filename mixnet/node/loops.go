@@ -83,15 +83,20 @@ func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
 		return fmt.Errorf("make loop: %w", err)
 	}
 	n.loops.mu.Lock()
-	lost := delays + p.ReplySlack()
-	n.loops.out[id] = loopOut{
-		timer: time.AfterFunc(lost, func() { n.loopEnded(id, false) }),
-		sent:  n.cfg.Now(), lost: lost,
-	}
+	n.expect(id, delays+p.ReplySlack())
 	n.loops.mu.Unlock()
 	n.loops.Sent()
 	n.send(path[0].ID, packet)
 	return nil
+}
+
+// expect notes a loop that leaves now, and counts as lost after so long.
+// n.loops.mu is held.
+func (n *Node) expect(id loopID, lost time.Duration) {
+	n.loops.out[id] = loopOut{
+		timer: time.AfterFunc(lost, func() { n.loopEnded(id, false) }),
+		sent:  n.cfg.Now(), lost: lost,
+	}
 }
 
 // around draws a path from this node through every layer, once past the gateways,

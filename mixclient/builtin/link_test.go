@@ -1,0 +1,414 @@
+package builtin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mailproxy/mixclient"
+	"mailproxy/mixnet/directory"
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// A fakeLink is a connection to a gateway that says nothing but what reply is given.
+type fakeLink struct {
+	written chan struct{} // a token per frame
+	replies chan struct{} // a token makes a reply that nobody asked for
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func (l *fakeLink) WriteFrame(byte, []byte) error {
+	select {
+	case <-l.closed:
+		return io.ErrClosedPipe
+	case l.written <- struct{}{}:
+		return nil
+	}
+}
+
+func (l *fakeLink) ReadFrame(buf []byte, idle time.Duration) (byte, []byte, error) {
+	select {
+	case <-l.closed:
+		return 0, nil, io.ErrClosedPipe
+	case <-time.After(idle):
+		return 0, nil, os.ErrDeadlineExceeded
+	case <-l.replies:
+		return wire.KindReply, buf[wire.FrameHeader:], nil
+	}
+}
+
+func (l *fakeLink) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// A linkBench is a client in a bubble of synctest. Its slots carry packets of
+// nothing, its gateway is a fakeLink.
+type linkBench struct {
+	*Client
+	t      *testing.T
+	ctx    context.Context
+	jump   time.Duration // of the wall clock; only touched while all wait
+	refuse bool          // no connection is had
+	dials  []time.Time
+	links  []*fakeLink
+	slots  map[Process][]time.Time
+	mu     sync.Mutex // guards all above
+}
+
+func newLinkBench(t *testing.T) *linkBench {
+	p := directory.DefaultParameters()
+	doc := &directory.Document{Parameters: p}
+	b := &linkBench{t: t, slots: map[Process][]time.Time{}}
+	var stop context.CancelFunc
+	b.ctx, stop = context.WithCancel(t.Context())
+	b.Client = &Client{
+		doc: doc, views: directory.NewViews(doc), log: slog.New(slog.DiscardHandler), seed: newLockedRand(),
+		gateway: &directory.Node{}, pending: map[sphinx.SURBID]*flight{}, cancel: stop,
+		events: make(chan mixclient.Event, 1), awake: make(chan struct{}, 1),
+	}
+	b.now = func() time.Time {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return time.Now().Round(0).Add(b.jump)
+	}
+	b.dial = func(context.Context) (link, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.dials = append(b.dials, time.Now())
+		if b.refuse {
+			return nil, errors.New("the network is down")
+		}
+		l := &fakeLink{written: make(chan struct{}, 1e6), replies: make(chan struct{}), closed: make(chan struct{})}
+		b.links = append(b.links, l)
+		return l, nil
+	}
+	b.Client.slots = func(s Slot) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.slots[s.Process] = append(b.slots[s.Process], s.Timing.Sent)
+	}
+	b.wg.Go(func() { b.connect(b.ctx) })
+	b.wg.Go(func() { b.watch(b.ctx) })
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// run starts the processes, with packets of nothing.
+func (b *linkBench) run() {
+	p := b.doc.Parameters
+	id := uint64(0)
+	empty := func() *flight {
+		b.Client.mu.Lock()
+		defer b.Client.mu.Unlock()
+		if b.link == nil {
+			return nil
+		}
+		id++
+		f := &flight{done: func([]byte, mixclient.Timing, error) {}}
+		for i := range 8 {
+			f.id[i] = byte(id >> (8 * i))
+		}
+		return f
+	}
+	b.wg.Go(func() { b.process(b.ctx, QueryProcess, p.QueryRate, empty) })
+	b.wg.Go(func() { b.process(b.ctx, ReadProcess, p.ReadRate, empty) })
+	b.wg.Go(func() { b.process(b.ctx, LoopProcess, p.LoopRate, empty) })
+}
+
+// talk has the gateway reply once a second, until the bench ends.
+func (b *linkBench) talk() {
+	b.wg.Go(func() {
+		for {
+			select {
+			case <-b.ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+			b.mu.Lock()
+			var l *fakeLink
+			if len(b.links) > 0 {
+				l = b.links[len(b.links)-1]
+			}
+			b.mu.Unlock()
+			if l == nil {
+				continue
+			}
+			select {
+			case l.replies <- struct{}{}:
+			case <-l.closed:
+			case <-b.ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// set changes the bench.
+func (b *linkBench) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+// newest returns the last link, and how many there were.
+func (b *linkBench) newest() (*fakeLink, int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.links) == 0 {
+		return nil, 0
+	}
+	return b.links[len(b.links)-1], len(b.links)
+}
+
+// between counts the slots from one time to another, and returns the most in any
+// second.
+func (b *linkBench) between(p Process, from, to time.Time) (n, most int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	times := b.slots[p]
+	for i, s := range times {
+		if s.Before(from) || !s.Before(to) {
+			continue
+		}
+		n++
+		near := 0
+		for _, other := range times[i:] {
+			if other.Sub(s) > time.Second {
+				break
+			}
+			near++
+		}
+		most = max(most, near)
+	}
+	return n, most
+}
+
+// TestSlotsGoOnThroughReconnects checks that the processes keep their rates over
+// many ends of the connection, with no burst after any, and that while there is
+// none, nothing piles up.
+func TestSlotsGoOnThroughReconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		start := time.Now()
+		b.run()
+		b.talk()
+		for range 60 {
+			time.Sleep(time.Minute)
+			l, _ := b.newest()
+			_ = l.Close() // the gateway, or the way there
+		}
+		b.set(func() { b.refuse = true })
+		l, _ := b.newest()
+		_ = l.Close()
+		time.Sleep(10 * time.Minute)
+		b.set(func() { b.refuse = false })
+		time.Sleep(time.Minute) // more than the longest wait between two attempts
+		back := time.Now()
+		time.Sleep(time.Hour)
+		b.cancel()
+		b.wg.Wait()
+		for process, rate := range map[Process]float64{QueryProcess: 0.6, ReadProcess: 0.8, LoopProcess: 0.1} {
+			for _, part := range []time.Time{start, back} {
+				n, most := b.between(process, part, part.Add(time.Hour))
+				want := 3600 * rate
+				if math.Abs(float64(n)-want) > 5*math.Sqrt(want)+60*0.4*rate {
+					t.Errorf("%s process: %d packets in an hour, want about %.0f", process, n, want)
+				}
+				if most > 9 { // of 0.8 a second: one hour in 300,000
+					t.Errorf("%s process: %d packets in one second", process, most)
+				}
+			}
+		}
+		if _, n := b.newest(); n < 61 {
+			t.Errorf("%d connections, want one after each end", n)
+		}
+	})
+}
+
+// TestSleepOfTheMachine lets the wall clock go on by hours at once while all timers
+// stand still, as Linux has it when a machine is suspended: the dead connection is
+// given up at once, though nobody has closed it, and the processes go on as if
+// nothing had been.
+func TestSleepOfTheMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		b.run()
+		b.talk()
+		time.Sleep(10 * time.Minute)
+		_, before := b.newest()
+		b.set(func() { b.jump += 5 * time.Hour })
+		woke := time.Now()
+		time.Sleep(3 * time.Second)
+		if _, n := b.newest(); n != before+1 {
+			t.Errorf("%d connections %v after the machine woke, want a new one", n-before, time.Since(woke))
+		}
+		time.Sleep(10*time.Minute - 3*time.Second)
+		if _, n := b.newest(); n != before+1 {
+			t.Errorf("%d connections since the machine woke, want one", n-before)
+		}
+		for process, rate := range map[Process]float64{QueryProcess: 0.6, ReadProcess: 0.8} {
+			n, most := b.between(process, woke, woke.Add(10*time.Minute))
+			if want := 600 * rate; math.Abs(float64(n)-want) > 5*math.Sqrt(want) || most > 9 {
+				t.Errorf("%s process: %d packets in ten minutes, %d in one second; want about %.0f", process, n, most, want)
+			}
+		}
+
+		// A clock that was set back is nothing.
+		b.set(func() { b.jump -= 20 * time.Hour })
+		time.Sleep(time.Minute)
+		if _, n := b.newest(); n != before+1 {
+			t.Errorf("%d connections after the clock was set back", n-before-1)
+		}
+	})
+}
+
+// TestSleepWhileOffline checks that the wait for the next attempt, which may have
+// grown long, ends when the machine wakes.
+func TestSleepWhileOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		synctest.Wait()
+		b.set(func() { b.refuse = true })
+		l, _ := b.newest()
+		_ = l.Close()
+		time.Sleep(10 * time.Minute) // each wait is 15 to 30 s now
+		b.set(func() { b.jump += time.Hour; b.refuse = false })
+		time.Sleep(1100 * time.Millisecond)
+		if _, n := b.newest(); n != 2 {
+			t.Errorf("%d connections a second after the machine woke", n)
+		}
+	})
+}
+
+// TestBackoff checks that attempts become rare while there is no network, and that
+// the first after a connection that was good comes soon.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		synctest.Wait()
+		b.set(func() { b.refuse = true })
+		l, _ := b.newest()
+		ended := time.Now()
+		_ = l.Close()
+		time.Sleep(time.Hour)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if first := b.dials[1].Sub(ended); first > 250*time.Millisecond {
+			t.Errorf("first attempt after %v", first)
+		}
+		if n := len(b.dials); n < 110 || n > 260 {
+			t.Errorf("%d attempts in an hour, want one in 15 to 30 s", n)
+		}
+	})
+}
+
+// TestSilentGateway checks that a connection over which nothing comes is given up,
+// and one over which replies come is not.
+func TestSilentGateway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		b.run()
+		time.Sleep(45 * time.Second)
+		if _, n := b.newest(); n != 2 {
+			t.Errorf("%d connections in 45 s of silence, want the second", n)
+		}
+		b.talk()
+		time.Sleep(10 * time.Minute)
+		if _, n := b.newest(); n > 3 {
+			t.Errorf("%d connections to a gateway that replies", n)
+		}
+	})
+}
+
+// TestLoopsOverASleep checks which loops that do not come back count as lost: those
+// that no sleep and no end of the connection explains.
+func TestLoopsOverASleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		b.talk()
+		synctest.Wait()
+		id := byte(0)
+		send := func(n int) {
+			for range n {
+				id++
+				f := &flight{id: sphinx.SURBID{id}, sent: func(mixclient.Timing) { b.loops.Sent() }, done: b.loopDone}
+				b.send(f, LoopProcess)
+			}
+		}
+		expect := func(what string, sent uint64, lost float64) {
+			t.Helper()
+			synctest.Wait()
+			if r := b.loops.Report(); r.Sent != sent || r.Lost != lost {
+				t.Errorf("%s: %+v, want %d sent and %.2f lost", what, r, sent, lost)
+			}
+		}
+		send(5)
+		time.Sleep(time.Minute)
+		expect("five that nothing explains", 5, 1)
+
+		send(5)
+		time.Sleep(time.Second)
+		b.set(func() { b.jump += 8 * time.Hour })
+		time.Sleep(time.Minute)
+		expect("five that were under way in a sleep", 5, 1)
+
+		send(5)
+		time.Sleep(time.Second)
+		l, _ := b.newest()
+		_ = l.Close()
+		time.Sleep(time.Minute)
+		expect("five that were under way when the connection ended", 5, 1)
+
+		b.set(func() { b.refuse = true })
+		l, _ = b.newest()
+		_ = l.Close()
+		synctest.Wait()
+		send(5)
+		time.Sleep(time.Minute)
+		expect("five that never left", 5, 1)
+	})
+}
+
+// TestWakingLate holds a process up for hours, as a sleep does where timers go on
+// meanwhile: it sends nothing of what it missed.
+func TestWakingLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		b.talk()
+		synctest.Wait()
+		held := false
+		id := byte(0)
+		b.wg.Go(func() {
+			b.process(b.ctx, QueryProcess, 0.6, func() *flight {
+				if !held {
+					held = true
+					time.Sleep(5 * time.Hour)
+				}
+				id++
+				return &flight{id: sphinx.SURBID{id}, done: func([]byte, mixclient.Timing, error) {}}
+			})
+		})
+		start := time.Now()
+		time.Sleep(5*time.Hour + 10*time.Minute)
+		b.cancel()
+		b.wg.Wait()
+		n, most := b.between(QueryProcess, start, time.Now())
+		if want := 600 * 0.6; math.Abs(float64(n)-want) > 5*math.Sqrt(want) || most > 9 {
+			t.Errorf("%d packets in ten minutes after a sleep, %d in one second; want about %.0f", n, most, want)
+		}
+	})
+}
