@@ -40,7 +40,7 @@ func (n *Node) holds() int {
 	left := len(n.conns)
 	n.mu.Unlock()
 	left += int(n.answering.Load()) + n.delay.len()
-	for _, l := range n.links {
+	for _, l := range n.ties.Load().links {
 		if l.Up() {
 			left += l.Len()
 		}

@@ -23,7 +23,6 @@ func (n *Node) attend() time.Duration {
 // erases those whose time is over, until ctx ends.
 func (n *Node) keepKeys(ctx context.Context) {
 	p := n.cfg.Document.Parameters
-	directories := len(n.cfg.Document.WithRole(directory.RoleDirectory))
 	published := map[directory.Epoch]*publication{}
 	tick := time.NewTicker(n.attend())
 	defer tick.Stop()
@@ -41,6 +40,7 @@ func (n *Node) keepKeys(ctx context.Context) {
 			if ctx.Err() != nil {
 				break
 			}
+			directories := len(n.dir.Directories())
 			changed := published[e].done(now, taken, directories)
 			switch {
 			case err != nil && changed:
@@ -138,6 +138,7 @@ func (n *Node) fetchSnapshots(ctx context.Context) {
 				var added bool
 				if added, err = n.views.Add(s); added {
 					n.handOn(e)
+					err = n.arrange() // an older document may be done with
 				}
 			}
 			if err != nil && !errors.Is(err, authority.ErrNone) && ctx.Err() == nil {

@@ -43,12 +43,14 @@ func (n *Node) sight(u *sphinx.Unwrapped, from directory.Key, fromClient bool) {
 	case fromClient && !u.Last:
 		n.cfg.Sights(Sighting{Client: ClientRecipient(from), Mix: u.Next})
 	case !fromClient && u.Last && u.IsReply:
-		n.cfg.Sights(Sighting{Client: u.Recipient, Reply: true, Mix: n.peers[from].ID()})
+		if mix := n.ties.Load().peers[from]; mix != nil { // else the document has changed meanwhile
+			n.cfg.Sights(Sighting{Client: u.Recipient, Reply: true, Mix: mix.ID()})
+		}
 	}
 }
 
 func (n *Node) forward(u sphinx.Unwrapped, packet []byte) {
-	if n.links[u.Next] == nil {
+	if n.link(u.Next) == nil {
 		n.Counters.Misrouted.Add(1)
 		return
 	}
@@ -107,7 +109,7 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 			n.Counters.BadQuery.Add(1)
 			return
 		}
-		if n.links[first] == nil {
+		if n.link(first) == nil {
 			n.Counters.Misrouted.Add(1)
 			return
 		}

@@ -48,8 +48,11 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 		return
 	}
 	defer n.untrack(conn)
-	client := n.peers[conn.Peer()] == nil // only a gateway lets any in
-	var idle time.Duration                // a peer may be silent for long
+	if !n.mayConnect(conn.Peer()) {
+		return // the document has changed since it was let in
+	}
+	client := n.ties.Load().peers[conn.Peer()] == nil // only a gateway lets any in
+	var idle time.Duration                            // a peer may be silent for long
 	var limit *bucket
 	if client {
 		idle = clientIdle
@@ -110,7 +113,12 @@ func (n *Node) untrack(conn *wire.Conn) {
 
 // send queues a packet for the next hop.
 func (n *Node) send(to sphinx.NodeID, packet []byte) {
-	if n.links[to].Put(wire.Frame{Kind: wire.KindPacket, Body: packet}) {
+	link := n.link(to)
+	if link == nil {
+		n.Counters.Dropped.Add(1) // it has left the network while the packet waited
+		return
+	}
+	if link.Put(wire.Frame{Kind: wire.KindPacket, Body: packet}) {
 		n.Counters.Dropped.Add(1)
 	}
 	n.Counters.Forwarded.Add(1)

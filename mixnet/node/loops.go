@@ -68,7 +68,7 @@ func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
 	}
 	var delays time.Duration
 	for i := range path[:len(path)-1] {
-		if n.cfg.Document.Layered(path[i].ID) {
+		if view.Document.Layered(path[i].ID) {
 			path[i].Delay = p.Delay(random.ExpFloat64)
 			delays += path[i].Delay
 		}

@@ -63,6 +63,9 @@ const (
 // Config says which node to run. Document, Identity, Keys and Listener are needed.
 type Config struct {
 	Document *directory.Document
+	// Earlier, if not nil, is the document before it, of which snapshots may be in
+	// use still.
+	Earlier  *directory.Document
 	Identity ed25519.PrivateKey // its public half is the node's entry in Document
 	Keys     *keyring.Ring      // the caller closes it
 	Listener net.Listener       // the node closes it
@@ -98,8 +101,7 @@ type Node struct {
 	log   *slog.Logger
 	views *directory.Views
 	dir   *authority.Client
-	links map[sphinx.NodeID]*wire.Link      // to the peers this node may send to; not changed after Start
-	peers map[directory.Key]*directory.Node // those that may connect to it; likewise
+	ties  atomic.Pointer[ties]
 	delay *delayLine
 
 	services map[sphinx.Recipient]Service
@@ -107,12 +109,16 @@ type Node struct {
 	// answering is how many queries have no reply yet that is on its way.
 	answering atomic.Int64
 
+	ctx        context.Context // ends with Close
 	cancel     context.CancelFunc
 	stopTaking context.CancelFunc // no more packets are taken
 	wg         sync.WaitGroup
 
 	clients clients // of a gateway
 	loops   loops
+
+	arranging sync.Mutex                           // held while ties are replaced; guards stops
+	stops     map[sphinx.NodeID]context.CancelFunc // of the links
 
 	mu    sync.Mutex // guards conns
 	conns map[*wire.Conn]struct{}
@@ -146,10 +152,9 @@ func Start(cfg Config) (*Node, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	taking, stopTaking := context.WithCancel(ctx)
 	n := &Node{
-		cfg: cfg, self: self, end: end, cancel: cancel, stopTaking: stopTaking,
+		cfg: cfg, self: self, end: end, ctx: ctx, cancel: cancel, stopTaking: stopTaking,
 		log:   cfg.Logger.With("node", self.Name),
-		links: map[sphinx.NodeID]*wire.Link{},
-		peers: map[directory.Key]*directory.Node{},
+		stops: map[sphinx.NodeID]context.CancelFunc{},
 		views: directory.NewViews(cfg.Document), dir: dir,
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
@@ -164,15 +169,14 @@ func Start(cfg Config) (*Node, error) {
 		n.Counters.late(late)
 		n.send(to, packet)
 	})
-	for _, peer := range n.next() {
-		l := wire.NewLink(end, peer.Address, peer.Identity, linkQueue, n.log)
-		n.links[peer.ID()] = l
-		n.wg.Go(func() { l.Run(ctx) })
+	if cfg.Earlier != nil {
+		n.views.Behind(cfg.Earlier)
 	}
-	for i := range cfg.Document.Nodes {
-		if peer := &cfg.Document.Nodes[i]; n.precedes(peer) {
-			n.peers[peer.Identity] = peer
-		}
+	n.ties.Store(new(ties))
+	if err := n.arrange(); err != nil {
+		cancel()
+		n.wg.Wait()
+		return nil, fmt.Errorf("start node: %w", err)
 	}
 	n.wg.Go(func() { n.delay.run(ctx) })
 	n.wg.Go(func() { n.keepKeys(ctx) })
@@ -183,42 +187,6 @@ func Start(cfg Config) (*Node, error) {
 	n.wg.Go(func() { n.fetchSnapshots(ctx) })
 	n.wg.Go(func() { n.sendLoops(taking) })
 	return n, nil
-}
-
-// next returns the nodes that this one may forward to: the following layer.
-func (n *Node) next() []*directory.Node {
-	var list []*directory.Node
-	for i := range n.cfg.Document.Nodes {
-		if to := &n.cfg.Document.Nodes[i]; follows(n.self, to) {
-			list = append(list, to)
-		}
-	}
-	return list
-}
-
-// precedes reports whether peer may open a link to this node.
-func (n *Node) precedes(peer *directory.Node) bool { return follows(peer, n.self) }
-
-// follows reports whether packets may go from one node to the other: gateways and
-// service nodes to layer 1, each layer to the next, the last to gateways and
-// service nodes.
-func follows(from, to *directory.Node) bool {
-	if from.Role == directory.RoleDirectory || to.Role == directory.RoleDirectory {
-		return false
-	}
-	layer := func(n *directory.Node) int {
-		if n.Role == directory.RoleMix {
-			return n.Layer
-		}
-		return 0
-	}
-	return layer(to) == (layer(from)+1)%(directory.Layers+1)
-}
-
-// mayConnect says who may open a link to this node: the preceding layer, and
-// anyone to a gateway.
-func (n *Node) mayConnect(k directory.Key) bool {
-	return n.self.Role == directory.RoleGateway || n.peers[k] != nil
 }
 
 // Name returns the node's name in the document.

@@ -28,12 +28,15 @@ type bench struct {
 	identity  map[string]ed25519.PrivateKey
 	rings     map[string]*keyring.Ring
 	listeners map[string]net.Listener
+	// stopPlaying ends what accept began.
+	stopPlaying map[string]func()
+	clientKey   directory.Key // of the last dialNew
 }
 
 func newBench(t *testing.T) *bench {
 	b := &bench{
 		t: t, identity: map[string]ed25519.PrivateKey{}, rings: map[string]*keyring.Ring{},
-		listeners: map[string]net.Listener{},
+		listeners: map[string]net.Listener{}, stopPlaying: map[string]func(){},
 	}
 	d := &directory.Document{Format: directory.Format, Network: "bench", Parameters: directory.DefaultParameters().Scaled(100), SnapshotThreshold: 1}
 	add := func(n directory.Node) {
@@ -109,6 +112,17 @@ func (b *bench) dial(as, to string) *wire.Conn {
 	return c
 }
 
+// dialNew connects as a client that nobody knows.
+func (b *bench) dialNew(to string) *wire.Conn {
+	b.t.Helper()
+	pub, identity, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.clientKey, b.identity["client"] = directory.Key(pub), identity
+	return b.dial("client", to)
+}
+
 // accept plays a node that others send to, and hands on the packets it gets.
 func (b *bench) accept(as string) <-chan []byte {
 	b.t.Helper()
@@ -120,9 +134,10 @@ func (b *bench) accept(as string) <-chan []byte {
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	var conn atomic.Pointer[wire.Conn]
+	l := b.listeners[as]
 	go func() {
 		defer close(done)
-		raw, err := b.listeners[as].Accept()
+		raw, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -139,14 +154,15 @@ func (b *bench) accept(as string) <-chan []byte {
 			packets <- packet
 		}
 	}()
-	b.t.Cleanup(func() {
+	b.stopPlaying[as] = func() {
 		cancel()
-		b.listeners[as].Close()
+		l.Close()
 		if c := conn.Load(); c != nil {
 			c.Close()
 		}
 		<-done
-	})
+	}
+	b.t.Cleanup(b.stopPlaying[as])
 	return packets
 }
 
@@ -348,10 +364,10 @@ func TestProcessingTimeDoesNotShow(t *testing.T) {
 			n := &Node{
 				cfg:      Config{Document: &directory.Document{Parameters: directory.DefaultParameters()}},
 				self:     &directory.Node{Role: directory.RoleService},
-				links:    map[sphinx.NodeID]*wire.Link{next: out},
 				services: map[sphinx.Recipient]Service{ServiceRecipient("echo"): slowService(took)},
 				answers:  make(chan struct{}, 1),
 			}
+			n.ties.Store(&ties{links: map[sphinx.NodeID]*wire.Link{next: out}})
 			surb := make([]byte, sphinx.SURBSize)
 			copy(surb[sphinx.HeaderSize:], next[:])
 			payload, err := sphinx.PackQuery(surb, nil, directory.DefaultParameters().Payload())

@@ -32,7 +32,7 @@ func (b *Backoff) Reset() { b.next = 0 }
 type Link struct {
 	Queue
 	end     *End
-	address string
+	address atomic.Pointer[string]
 	peer    directory.Key
 	log     *slog.Logger
 	up      atomic.Bool
@@ -40,10 +40,14 @@ type Link struct {
 
 // NewLink makes a link from end to the peer at address; Run drives it.
 func NewLink(end *End, address string, peer directory.Key, limit int, log *slog.Logger) *Link {
-	l := &Link{end: end, address: address, peer: peer, log: log}
+	l := &Link{end: end, peer: peer, log: log}
+	l.Move(address)
 	l.frames, l.ready = make([]Frame, limit), make(chan struct{}, 1)
 	return l
 }
+
+// Move says where the peer is from the next connection on.
+func (l *Link) Move(address string) { l.address.Store(&address) }
 
 // Up reports whether the link is connected.
 func (l *Link) Up() bool { return l.up.Load() }
@@ -52,7 +56,7 @@ func (l *Link) Up() bool { return l.up.Load() }
 func (l *Link) Run(ctx context.Context) {
 	backoff := Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second}
 	for ctx.Err() == nil {
-		conn, err := l.end.Dial(ctx, l.address, l.peer)
+		conn, err := l.end.Dial(ctx, *l.address.Load(), l.peer)
 		if err != nil {
 			wait := backoff.Next()
 			l.log.Debug("link: not connected", "err", err, "retry", wait)
