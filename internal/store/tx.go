@@ -13,6 +13,7 @@ import (
 type Tx struct {
 	txn      *badger.Txn
 	onCommit []func()
+	writes   int
 }
 
 // Update runs fn in a read-write transaction and commits it. When Update
@@ -83,6 +84,7 @@ func (tx *Tx) Has(key []byte) (bool, error) {
 // transaction holds about 1 MB of keys and values below 1 KiB, and about ten
 // thousand entries; larger values count only by their keys.
 func (tx *Tx) Set(key, value []byte) error {
+	tx.writes++
 	if err := tx.txn.Set(key, value); err != nil {
 		return fmt.Errorf("write store: %w", err)
 	}
@@ -92,11 +94,15 @@ func (tx *Tx) Set(key, value []byte) error {
 // Delete removes key, which need not be there. The key may not be changed until
 // Update returns.
 func (tx *Tx) Delete(key []byte) error {
+	tx.writes++
 	if err := tx.txn.Delete(key); err != nil {
 		return fmt.Errorf("write store: %w", err)
 	}
 	return nil
 }
+
+// Writes returns how often Set and Delete were called.
+func (tx *Tx) Writes() int { return tx.writes }
 
 // An Item is one entry during iteration; its slices are valid until the
 // iteration goes on.

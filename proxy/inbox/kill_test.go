@@ -185,7 +185,7 @@ func (w *killWatch) fill() {
 	}
 	bundle, signed := to.keys.Bundle()
 	entry := server.Entry{Name: "bob", Identity: bundle.Identity, Version: bundle.Version, Spool: bundle.Spool, Bundle: *signed}
-	if err := blocks.Publish(t.Context(), entry, true); err != nil {
+	if err := blocks.Publish(t.Context(), entry, server.Publication{Create: true, Now: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	var mixed [][]byte

@@ -9,6 +9,7 @@ import (
 
 	"mailproxy/internal/codec"
 	"mailproxy/internal/store"
+	"mailproxy/spool"
 	"mailproxy/spool/server"
 	"mailproxy/spool/server/storetest"
 )
@@ -93,7 +94,7 @@ func TestFullDisk(t *testing.T) {
 	if known, err := s.Append(t.Context(), storetest.Append(id, 1, now)); !known || err != nil {
 		t.Fatalf("Append of a known block = %v, %v", known, err)
 	}
-	if err := s.Publish(t.Context(), storetest.Entry(t, "bob"), true); !errors.Is(err, store.ErrFull) {
+	if err := s.Publish(t.Context(), storetest.Entry(t, "bob"), storetest.Create()); !errors.Is(err, store.ErrFull) {
 		t.Fatalf("Publish = %v", err)
 	}
 	if err := s.Trim(t.Context(), id, 1, now); err != nil {
@@ -108,18 +109,34 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A spool's record of another release is met with a clear answer.
+// What another release wrote is met with a clear answer, and left as it is.
 func TestOtherFormat(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir()})
-	id := storetest.Make(t, s, "alice")
-	raw, err := codec.Marshal(spoolRecord{Format: recordFormat + 1, Name: "alice"})
+	later, err := codec.Marshal(spoolRecord{Format: recordFormat + 1, Name: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Update(func(tx *store.Tx) error { return tx.Set(key('s', id[:]), raw) }); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Append(t.Context(), storetest.Append(id, 1, time.Now())); !errors.Is(err, ErrRecord) {
-		t.Fatalf("Append = %v", err)
+	for _, tt := range []struct {
+		what   string
+		change func(tx *store.Tx) error
+		want   error
+	}{
+		{"a later record", func(tx *store.Tx) error { return tx.Set(key('s', make([]byte, spool.IDSize)), later) }, ErrRecord},
+		{"a later layout", func(tx *store.Tx) error { return tx.Set(layoutKey, number(layout+1)) }, ErrFormat},
+		{"the first layout", func(tx *store.Tx) error { return tx.Delete(layoutKey) }, ErrFormat},
+	} {
+		dir := t.TempDir()
+		s, err := Open(Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		storetest.Make(t, s, "alice")
+		if err := errors.Join(s.db.Update(tt.change), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := Open(Options{Dir: dir}); !errors.Is(err, tt.want) {
+				t.Fatalf("%s: %v, want %v", tt.what, err, tt.want)
+			}
+		}
 	}
 }

@@ -41,6 +41,14 @@ func (s *Server) status(doing string, err error) spool.Status {
 		return spool.StatusWrongSpool
 	case errors.Is(err, ErrFull):
 		return spool.StatusFull
+	case errors.Is(err, ErrRevoked):
+		return spool.StatusRevoked
+	case errors.Is(err, ErrInvite):
+		return spool.StatusInvite
+	case errors.Is(err, ErrSuspended):
+		return spool.StatusSuspended
+	case errors.Is(err, ErrNoLog):
+		return spool.StatusNoLog
 	}
 	s.log.Error("spool: store failed", "doing", doing, "err", err)
 	return spool.StatusTemporary
@@ -63,7 +71,8 @@ func (s *Server) entry(signed *spool.SignedBundle) (Entry, spool.Status) {
 	case !validName(name):
 		return Entry{}, spool.StatusBadName
 	}
-	return Entry{Name: name, Identity: b.Identity, Version: b.Version, Spool: b.Spool, Bundle: *signed}, spool.StatusOK
+	return Entry{Name: name, Identity: b.Identity, Version: b.Version, Spool: b.Spool, Bundle: *signed,
+		Hash: spool.HashName(canonical)}, spool.StatusOK
 }
 
 func (s *Server) register(ctx context.Context, r *spool.Register) spool.Status {
@@ -114,7 +123,7 @@ func (s *Server) publish(ctx context.Context, e Entry, auth *spool.Auth, now tim
 	if !seen.fresh(auth) {
 		return spool.StatusReplayed
 	}
-	status := s.status("publish a bundle", s.store.Publish(ctx, e, create))
+	status := s.status("publish a bundle", s.store.Publish(ctx, e, Publication{Create: create, Now: now}))
 	if status == spool.StatusOK {
 		seen.use(auth, now)
 	}
@@ -137,7 +146,7 @@ func (s *Server) append(ctx context.Context, r *spool.Append) spool.Status {
 	}
 	known, err := s.store.Append(ctx, Append{
 		Spool: r.Spool, ID: spool.BlockIDOf(r.Block), Block: r.Block, Now: s.now(),
-		MaxBlocks: quota.Blocks, MaxBytes: quota.Bytes,
+		MaxBlocks: quota.Blocks, MaxBytes: quota.Bytes, MaxIDs: IDsPerBlock * quota.Blocks,
 	})
 	if status := s.status("append a block", err); status != spool.StatusOK {
 		return status

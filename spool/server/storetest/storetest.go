@@ -37,6 +37,19 @@ func Run(t *testing.T, open func(t *testing.T) server.Store) {
 		{"Concurrent", testConcurrent},
 		{"ConcurrentSameBlock", testConcurrentSameBlock},
 		{"ConcurrentPublish", testConcurrentPublish},
+		{"Lanes", testLanes},
+		{"IDs", testIDs},
+		{"AppendKey", testAppendKey},
+		{"Suspend", testSuspend},
+		{"Revoke", testRevoke},
+		{"Erase", testErase},
+		{"Invites", testInvites},
+		{"ConcurrentInvite", testConcurrentInvite},
+		{"Users", testUsers},
+		{"Stats", testStats},
+		{"Log", testLog},
+		{"ConcurrentLog", testConcurrentLog},
+		{"ChangesTogether", testChangesTogether},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, open(t)) })
 	}
@@ -69,18 +82,21 @@ func Entry(t testing.TB, name string) server.Entry {
 		t.Fatal(err)
 	}
 	e := server.Entry{
-		Name: name, Identity: pub, Version: 1,
+		Name: name, Hash: spool.HashName(name + "@north.test"), Identity: pub, Version: 1,
 		Bundle: spool.SignedBundle{Body: []byte(name), Signature: []byte("signature")},
 	}
 	rand.Read(e.Spool[:])
 	return e
 }
 
+// Create is how new names are published here.
+func Create() server.Publication { return server.Publication{Create: true, Now: start} }
+
 // Make publishes a new entry and returns its spool.
 func Make(t testing.TB, s server.Store, name string) spool.ID {
 	t.Helper()
 	e := Entry(t, name)
-	if err := s.Publish(t.Context(), e, true); err != nil {
+	if err := s.Publish(t.Context(), e, Create()); err != nil {
 		t.Fatal(err)
 	}
 	return e.Spool
@@ -155,7 +171,7 @@ func testPublish(t *testing.T, s server.Store) {
 		{"another name", bob, true, nil, 6},
 	}
 	for _, step := range steps {
-		if err := s.Publish(ctx, step.e, step.create); !errors.Is(err, step.want) {
+		if err := s.Publish(ctx, step.e, server.Publication{Create: step.create, Now: start}); !errors.Is(err, step.want) {
 			t.Fatalf("%s: %v, want %v", step.what, err, step.want)
 		}
 		got, err := s.Lookup(ctx, "alice")
@@ -424,7 +440,7 @@ func testConcurrentPublish(t *testing.T, s server.Store) {
 	for i := range 8 {
 		e := Entry(t, "alice")
 		wg.Go(func() {
-			switch err := s.Publish(t.Context(), e, true); {
+			switch err := s.Publish(t.Context(), e, Create()); {
 			case err == nil:
 				won.Store(i, e.Spool)
 			case !errors.Is(err, server.ErrTaken):
