@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -49,112 +48,42 @@ func (s *Server) status(doing string, err error) spool.Status {
 		return spool.StatusSuspended
 	case errors.Is(err, ErrNoLog):
 		return spool.StatusNoLog
+	case errors.Is(err, ErrRevoked):
+		return spool.StatusRevoked
+	case errors.Is(err, ErrInvite):
+		return spool.StatusInvite
+	case errors.Is(err, ErrSuspended):
+		return spool.StatusSuspended
+	case errors.Is(err, ErrNoLog):
+		return spool.StatusNoLog
 	}
 	s.log.Error("spool: store failed", "doing", doing, "err", err)
 	return spool.StatusTemporary
 }
 
-// entry opens a bundle and checks that its address is one of this service's.
-func (s *Server) entry(signed *spool.SignedBundle) (Entry, spool.Status) {
-	b, err := signed.Open()
-	if err != nil {
-		return Entry{}, spool.StatusBadBundle
-	}
-	canonical, err := address.Canonical(b.Address)
-	if err != nil || canonical != b.Address {
-		return Entry{}, spool.StatusBadName
-	}
-	name, domain := address.Split(canonical)
-	switch {
-	case domain != s.provider:
-		return Entry{}, spool.StatusWrongDomain
-	case !validName(name):
-		return Entry{}, spool.StatusBadName
-	}
-	return Entry{Name: name, Identity: b.Identity, Version: b.Version, Spool: b.Spool, Bundle: *signed,
-		Hash: spool.HashName(canonical)}, spool.StatusOK
-}
-
-func (s *Server) register(ctx context.Context, r *spool.Register) spool.Status {
-	now := s.now()
-	if status := s.inTime(&r.Auth, now); status != spool.StatusOK {
-		return status
-	}
-	e, status := s.entry(&r.Bundle)
-	switch {
-	case status != spool.StatusOK:
-		return status
-	case !r.Verify(s.service, e.Identity):
-		return spool.StatusBadSignature
-	case e.Spool != spool.IDOf(r.ReadKey):
-		return spool.StatusWrongSpool
-	}
-	if status := s.policy.Register(e.Name); status != spool.StatusOK {
-		return status
-	}
-	return s.publish(ctx, e, &r.Auth, now, true)
-}
-
-func (s *Server) replace(ctx context.Context, r *spool.Replace) spool.Status {
-	now := s.now()
-	if status := s.inTime(&r.Auth, now); status != spool.StatusOK {
-		return status
-	}
-	e, status := s.entry(&r.Bundle)
-	switch {
-	case status != spool.StatusOK:
-		return status
-	case !r.Verify(s.service, e.Spool, e.Identity):
-		return spool.StatusBadSignature
-	}
-	status = s.publish(ctx, e, &r.Auth, now, false)
-	if status == spool.StatusTaken {
-		return spool.StatusNotOwner
-	}
-	return status
-}
-
-// publish stores e. The nonce counts as used only with success, so that keys
-// without a name here cost no memory.
-func (s *Server) publish(ctx context.Context, e Entry, auth *spool.Auth, now time.Time, create bool) spool.Status {
-	key := sha256.Sum256(e.Identity)
-	seen := s.guard.enter(key)
-	defer s.guard.leave(key, seen)
-	if !seen.fresh(auth) {
-		return spool.StatusReplayed
-	}
-	status := s.status("publish a bundle", s.store.Publish(ctx, e, Publication{Create: create, Now: now}))
-	if status == spool.StatusOK {
-		seen.use(auth, now)
-	}
-	return status
+// named says whether a name is one that an account can have, in its normal form.
+func (s *Server) named(name string) bool {
+	return address.IsCanonical(name+"@"+s.provider) && validName(name)
 }
 
 func (s *Server) lookup(ctx context.Context, r *spool.Lookup) (any, spool.Status) {
-	if canonical, err := address.Canonical(r.Name + "@" + s.provider); err != nil ||
-		canonical != r.Name+"@"+s.provider || !validName(r.Name) {
+	p, now := s.policy.Load(), s.now()
+	if !s.named(r.Name) {
 		return nil, spool.StatusBadName
 	}
+	if !s.rates.take(rateLookups, [32]byte{}, p.Lookups, now) {
+		return nil, spool.StatusBusy
+	}
 	e, err := s.store.Lookup(ctx, r.Name)
-	return spool.LookupReply{Bundle: e.Bundle}, s.status("look up a name", err)
-}
-
-func (s *Server) append(ctx context.Context, r *spool.Append) spool.Status {
-	status, quota := s.policy.Append(r.Spool, r.Lane)
-	if status != spool.StatusOK {
-		return status
+	if status := s.status("look up a name", err); status != spool.StatusOK {
+		return nil, status
 	}
-	known, err := s.store.Append(ctx, Append{
-		Spool: r.Spool, ID: spool.BlockIDOf(r.Block), Block: r.Block, Now: s.now(),
-		MaxBlocks: quota.Blocks, MaxBytes: quota.Bytes, MaxIDs: IDsPerBlock * quota.Blocks,
-	})
-	if status := s.status("append a block", err); status != spool.StatusOK {
-		return status
+	if e.Suspended {
+		return nil, spool.StatusSuspended
 	}
-	if known {
-		return spool.StatusKnown
-	}
-	return spool.StatusOK
+	return spool.LookupReply{
+		Bundle: e.Bundle, Index: e.Log.Index, Kind: e.Log.Kind, Version: e.Log.Version, Terms: s.terms(p, now),
+	}, spool.StatusOK
 }
 
 func (s *Server) read(ctx context.Context, r *spool.Read) (body any, status spool.Status, last uint64) {
@@ -166,7 +95,13 @@ func (s *Server) read(ctx context.Context, r *spool.Read) (body any, status spoo
 		return nil, spool.StatusBadSignature, 0
 	}
 	id := spool.IDOf(r.ReadKey)
+	if !s.rates.take(rateReads, id, s.policy.Load().Reads, now) {
+		return nil, spool.StatusBusy, 0
+	}
 	seen := s.guard.enter(id)
+	if seen == nil {
+		return nil, spool.StatusBusy, 0
+	}
 	defer s.guard.leave(id, seen)
 	if !seen.fresh(&r.Auth) {
 		return nil, spool.StatusReplayed, 0

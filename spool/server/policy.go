@@ -1,79 +1,170 @@
 package server
 
 import (
-	"strings"
+	"errors"
+	"fmt"
+	"math"
+	"time"
 
 	"mailproxy/spool"
+	"mailproxy/spool/work"
 )
 
-// A Policy says who may do what, beyond what the protocol itself demands. Its
-// methods return spool.StatusOK or the status to refuse with. They are called
-// from several goroutines and must not block.
-type Policy interface {
-	// Register is asked before a name is registered whose request is otherwise
-	// in order.
-	Register(name string) spool.Status
-	// Append is asked before a block is stored; lane is nil for the open lane. It
-	// also says how much of the spool the lane may fill.
-	Append(id spool.ID, lane *spool.LaneProof) (spool.Status, Quota)
+// A Policy says who may do what and how often, beyond what the protocol itself
+// demands. It can be exchanged while the service runs (Server.SetPolicy).
+type Policy struct {
+	// Invite: a new name needs an invitation.
+	Invite bool
+	// Reserved are names that nobody can register, beside those that nobody can
+	// anywhere. What a name of this list has already stays.
+	Reserved []string
+	// HideUsers answers appends to spools that are not here as those to spools
+	// that are, and replaces and revocations of names that are not here as those
+	// by somebody else. See docs/protocol.md for what can be found out all the
+	// same, and for its price: a block that is appended to a spool that a restore
+	// has lost is lost without a word.
+	HideUsers bool
+	// OpenLane leaves the open lane open, so that nobody need prove anything.
+	OpenLane bool
+
+	// The lanes. The open one's part does nothing while it is closed.
+	Open, Contacts, Strangers LanePolicy
+
+	// Work is what a block costs a stranger; all zero means work.Default.
+	Work spool.Terms
+	// Raise is by how many bits the price may rise by itself: by one for every
+	// minute in which strangers appended with more than half of Checks, and down
+	// again by one for every ten minutes below an eighth.
+	Raise uint8
+	// Checks bounds how often the service looks at a proof of work, good or bad;
+	// zero means 50 in a second, 100 at once. Checks times the time of one (see
+	// package work) is the part of a core that strangers can use up.
+	Checks Rate
+
+	// Reads is how often a spool is read, Lookups how often a name is looked up
+	// and how often the key log is read, by all askers together. New bounds the
+	// names that are made, by all together.
+	Reads, Lookups, New Rate
+
+	// MaxAge is how long a block waits to be read; zero means that of Limits.
+	MaxAge time.Duration
 }
 
-// A Quota bounds what a spool may hold.
+// A LanePolicy is what a spool takes by one of its lanes.
+type LanePolicy struct {
+	Quota Quota
+	Rate  Rate // of blocks whose sender may append; of strangers' before their proof is checked
+}
+
+// A Quota bounds what a spool holds of a lane. A zero means the default.
 type Quota struct {
+	// Blocks; by default Limits.MaxBlocks, of strangers a tenth.
 	Blocks int
-	Bytes  int64
+	// Bytes of these; by default Limits.MaxBytes, of strangers a tenth.
+	Bytes int64
+	// IDs of blocks, present and remembered; by default five times Blocks.
+	IDs int
 }
 
-// Open is the Policy of a service that whoever wants may use: any name that is
-// not reserved, and the open lane only.
-type Open struct{ Quota Quota }
-
-// Register implements Policy.
-func (Open) Register(name string) spool.Status {
-	if reserved[name] {
-		return spool.StatusReserved
-	}
-	return spool.StatusOK
+// A Rate is a token bucket: Burst at once, PerSecond in the long run. Zero
+// PerSecond is no bound.
+type Rate struct {
+	PerSecond float64
+	Burst     int
 }
 
-// Append implements Policy.
-func (o Open) Append(_ spool.ID, lane *spool.LaneProof) (spool.Status, Quota) {
-	if lane != nil {
-		return spool.StatusLane, Quota{}
+// DefaultPolicy is that of a provider: contacts and strangers, no open lane; names
+// for everybody. A daemon appends 0.6 blocks in a second and reads 0.8 times, at the
+// default parameters of the network.
+func DefaultPolicy() Policy {
+	return Policy{
+		Contacts:  LanePolicy{Rate: Rate{PerSecond: 20, Burst: 1200}},
+		Strangers: LanePolicy{Rate: Rate{PerSecond: 2, Burst: 120}},
+		Work:      work.Default,
+		Raise:     4,
+		Checks:    defaultChecks,
+		Reads:     Rate{PerSecond: 20, Burst: 200},
+		Lookups:   Rate{PerSecond: 500, Burst: 1000},
+		New:       Rate{PerSecond: 1, Burst: 200},
 	}
-	return spool.StatusOK, o.Quota
 }
 
-// reserved are the names of RFC 2142, of RFC 5321 section 4.5.1 (postmaster), of
-// those by whose mail certificates are issued (CA/Browser Forum baseline
-// requirements, section 3.2.2.4.4), and names that people take for the operator.
-var reserved = func() map[string]bool {
-	m := make(map[string]bool)
-	for name := range strings.FieldsSeq(`
-		abuse admin administrator billing bounce bounces daemon dns ftp
-		help helpdesk hostmaster info legal mail mailer-daemon
-		mailproxy mailspool marketing news no-reply nobody noc noreply null office
-		operator owner postmaster privacy registrar root sales security service
-		spool ssladmin ssladministrator sslwebmaster staff support sysadmin system
-		trouble usenet uucp webmaster www`) {
-		m[name] = true
-	}
-	return m
-}()
+// OpenPolicy is that of a service that whoever wants may use as much as they want,
+// within the quotas: of demos and tests, and of a closed network.
+func OpenPolicy() Policy { return Policy{OpenLane: true} }
 
-// validName says whether an account may have this name, which is narrower than
-// what an address of the network may be: lower-case ASCII letters and digits,
-// with single '.', '-' and '_' between them. Names that look alike in several
-// scripts would deceive people who trust an address at first sight; '+' and the
-// rest stay free for a later meaning.
-func validName(name string) bool {
-	between := true // at the start or after punctuation
-	for _, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-		if !letter && (between || c != '.' && c != '-' && c != '_') {
-			return false
+// defaultChecks is a fifth of a core with work.Default.
+var defaultChecks = Rate{PerSecond: 50, Burst: 100}
+
+// A policy is a Policy that is complete.
+type policy struct {
+	Policy
+	lanes    [Lanes]LanePolicy
+	reserved map[string]bool
+}
+
+// complete fills in what is zero and says what makes no sense.
+func (p Policy) complete(l Limits) (*policy, error) {
+	if p.Work == (spool.Terms{}) {
+		p.Work = work.Default
+	}
+	if p.Checks == (Rate{}) {
+		p.Checks = defaultChecks
+	}
+	if p.MaxAge == 0 {
+		p.MaxAge = l.MaxAge
+	}
+	if err := work.Valid(p.Work); err != nil {
+		return nil, fmt.Errorf("policy of the spool: %w", err)
+	}
+	top := p.Work
+	top.Bits = uint8(min(int(top.Bits)+int(p.Raise), 255))
+	if err := work.Valid(top); err != nil || work.Cost(top) > work.MaxCost {
+		return nil, errors.New("policy of the spool: a stranger's block can come to cost more work than any sender does")
+	}
+	if p.MaxAge < 0 || p.Checks.PerSecond <= 0 {
+		return nil, errors.New("policy of the spool: the age of blocks and the checks of proofs must be above zero")
+	}
+	strangers := Limits{MaxBlocks: max(l.MaxBlocks/10, 1), MaxBytes: max(l.MaxBytes/10, spool.BlockSize)}
+	q := &policy{Policy: p, reserved: make(map[string]bool)}
+	for lane, from := range [Lanes]struct {
+		LanePolicy
+		Limits
+	}{spool.LaneOpen: {p.Open, l}, spool.LaneContacts: {p.Contacts, l}, spool.LaneStrangers: {p.Strangers, strangers}} {
+		lp := from.LanePolicy
+		if lp.Quota.Blocks == 0 {
+			lp.Quota.Blocks = from.MaxBlocks
 		}
-		between = !letter
+		if lp.Quota.Bytes == 0 {
+			lp.Quota.Bytes = from.MaxBytes
+		}
+		if lp.Quota.IDs == 0 {
+			lp.Quota.IDs = 5 * lp.Quota.Blocks
+		}
+		if lp.Quota.Blocks < 0 || lp.Quota.Bytes < 0 || lp.Quota.IDs < 0 {
+			return nil, errors.New("policy of the spool: a quota is below zero")
+		}
+		q.lanes[lane] = lp
 	}
-	return !between
+	for _, r := range []Rate{p.Open.Rate, p.Contacts.Rate, p.Strangers.Rate, p.Checks, p.Reads, p.Lookups, p.New} {
+		if !(r.PerSecond >= 0) || math.IsInf(r.PerSecond, 0) || r.Burst < 0 || r.PerSecond > 0 && r.Burst < 1 {
+			return nil, errors.New("policy of the spool: a rate needs a burst of at least 1, and neither is below zero")
+		}
+	}
+	for _, name := range p.Reserved {
+		if !validName(name) {
+			return nil, fmt.Errorf("policy of the spool: %q cannot be the name of an account, and need not be reserved", name)
+		}
+		q.reserved[name] = true
+	}
+	return q, nil
+}
+
+// terms are what look-ups and refusals say of the price: nothing, if the open
+// lane is open.
+func (s *Server) terms(p *policy, now time.Time) spool.Terms {
+	if p.OpenLane {
+		return spool.Terms{}
+	}
+	return s.toll.price(p, now)
 }

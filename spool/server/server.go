@@ -9,6 +9,7 @@ package server
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,13 +23,13 @@ import (
 
 // Limits are what a service keeps, and for how long. A zero means the default.
 type Limits struct {
-	// MaxBlocks is how many blocks a spool holds; 20,000 by default, which is
-	// 160 MB.
+	// MaxBlocks is how many blocks a spool holds of a lane, where the policy does
+	// not say; 20,000 by default, which is 160 MB.
 	MaxBlocks int
-	// MaxBytes is how many bytes a spool's blocks have; by default MaxBlocks of
-	// them.
+	// MaxBytes is how many bytes these have; by default MaxBlocks of them.
 	MaxBytes int64
-	// MaxAge is how long a block waits to be read; 14 days by default.
+	// MaxAge is how long a block waits to be read, where the policy does not say;
+	// 14 days by default.
 	MaxAge time.Duration
 	// RememberIDs is how long after its removal a block is still known; 7 days by
 	// default. It must be longer than any sender tries again (an outbox does so
@@ -65,10 +66,13 @@ type Options struct {
 	Store    Store            // the caller closes it, after the Server
 	Provider string           // the domain whose addresses it serves, in lower case
 	Limits   Limits           // see there for defaults
-	Policy   Policy           // nil: Open, with the quota of Limits
+	Policy   *Policy          // nil: OpenPolicy
 	Now      func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // nil: none
 }
+
+// types is how many types of requests there are, with zero for none.
+const types = int(spool.TypeLog) + 1
 
 // A Server answers requests. Its methods may be called from any goroutine.
 type Server struct {
@@ -76,14 +80,22 @@ type Server struct {
 	provider string
 	service  spool.ServiceID
 	limits   Limits
-	policy   Policy
+	policy   atomic.Pointer[policy]
 	now      func() time.Time
 	log      *slog.Logger
-	guard    *guard
+	decoy    ed25519.PublicKey // nobody has its other half
 
-	answers [9][256]atomic.Uint64 // by request type (0: none) and status
+	// What is seen of those who ask; all of it bounded, and none on disk.
+	guard  *guard
+	rates  *rates
+	crowds crowds
+	toll   *toll
+
+	answers [types][256]atomic.Uint64 // by request type (0: none) and status
+	took    [types]latency
 	swept   atomic.Uint64
-	last    time.Time // when the sweeper ran last; only it uses this
+	dropped atomic.Uint64 // blocks for spools that are not here
+	last    time.Time     // when the sweeper ran last; only it uses this
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -104,10 +116,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		store: o.Store, provider: o.Provider, service: spool.ServiceOf(o.Provider),
-		limits: limits, policy: o.Policy, now: o.Now, log: o.Logger, guard: newGuard(),
-	}
-	if s.policy == nil {
-		s.policy = Open{Quota{Blocks: limits.MaxBlocks, Bytes: limits.MaxBytes}}
+		limits: limits, now: o.Now, log: o.Logger, guard: newGuard(), crowds: crowds{here: make(map[spool.ID]int)},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -115,12 +124,41 @@ func New(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	if s.decoy, _, err = ed25519.GenerateKey(nil); err != nil {
+		return nil, fmt.Errorf("start spool: %w", err)
+	}
 	s.last = s.now()
+	s.rates = newRates(s.last)
+	if o.Policy == nil {
+		open := OpenPolicy()
+		o.Policy = &open
+	}
+	p, err := o.Policy.complete(limits)
+	if err != nil {
+		return nil, fmt.Errorf("start spool: %w", err)
+	}
+	s.policy.Store(p)
+	s.toll = newToll(p, s.last)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.wg.Go(func() { s.sweepUntil(ctx) })
 	return s, nil
 }
+
+// SetPolicy exchanges the policy: requests that come after it returns are answered
+// by the new one. After an error the old one stays.
+func (s *Server) SetPolicy(p Policy) error {
+	q, err := p.complete(s.limits)
+	if err != nil {
+		return err
+	}
+	s.policy.Store(q)
+	return nil
+}
+
+// Terms returns what a stranger's block costs now; all zero, if the open lane is
+// open.
+func (s *Server) Terms() spool.Terms { return s.terms(s.policy.Load(), s.now()) }
 
 // Close stops the sweeper and waits for it. Nobody may be waiting for an Answer.
 func (s *Server) Close() error {
@@ -133,6 +171,7 @@ func (s *Server) Close() error {
 // what is wrong with a request is a status of its own. What a success says was
 // done is on disk.
 func (s *Server) Answer(ctx context.Context, request []byte) []byte {
+	began := time.Now() // not s.now: what is measured is not what time it is
 	req, kind, status := spool.DecodeRequest(request)
 	var body any = spool.Empty{}
 	var last uint64
@@ -148,17 +187,28 @@ func (s *Server) Answer(ctx context.Context, request []byte) []byte {
 			status = s.append(ctx, r)
 		case *spool.Read:
 			body, status, last = s.read(ctx, r)
+		case *spool.Access:
+			status = s.access(ctx, r)
+		case *spool.Revoke:
+			status = s.revoke(ctx, r)
 		default:
 			status = spool.StatusUnknownRequest
 		}
 	}
 	s.answers[kind][status].Add(1)
+	s.took[kind].add(time.Since(began))
 	var reply []byte
 	var err error
 	if status.Success() {
 		reply, err = spool.EncodeReply(status, body)
 	} else {
-		reply, err = spool.EncodeRefused(spool.Refused{Status: status, Time: s.now(), Last: last})
+		refused := spool.Refused{Status: status, Time: s.now(), Last: last}
+		switch status {
+		case spool.StatusLane, spool.StatusAppendKey, spool.StatusWork:
+			terms := s.Terms()
+			refused.Terms = &terms
+		}
+		reply, err = spool.EncodeRefused(refused)
 	}
 	if err != nil {
 		// Nothing that a request says can bring this about.
@@ -178,6 +228,10 @@ func (s *Server) Answers(t spool.Type, status spool.Status) uint64 {
 
 // Swept returns how many blocks were removed for their age since the start.
 func (s *Server) Swept() uint64 { return s.swept.Load() }
+
+// Dropped returns how many blocks were appended to spools that are not here, and
+// answered as if they were, since the start.
+func (s *Server) Dropped() uint64 { return s.dropped.Load() }
 
 func (s *Server) sweepUntil(ctx context.Context) {
 	tick := time.NewTicker(s.limits.SweepEvery)
@@ -203,7 +257,7 @@ func (s *Server) sweep(ctx context.Context) {
 		s.log.Warn("spool: the clock has jumped; old blocks stay until the next sweep", "by", passed)
 		return
 	}
-	n, err := s.store.Sweep(ctx, now.Add(-s.limits.MaxAge), now.Add(-s.limits.RememberIDs), now)
+	n, err := s.store.Sweep(ctx, now.Add(-s.policy.Load().MaxAge), now.Add(-s.limits.RememberIDs), now)
 	s.swept.Add(uint64(n))
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("spool: sweep failed", "err", err)

@@ -2,6 +2,8 @@ package server
 
 import (
 	"math"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,28 +58,56 @@ func TestGuardForgets(t *testing.T) {
 	now := time.Unix(1_772_366_400, 0)
 	g := newGuard()
 	key := [32]byte{1}
+	sessions := g.shard(key).sessions
 	s := g.enter(key)
 	g.leave(key, s)
-	if len(g.sessions) != 0 {
+	if len(sessions) != 0 {
 		t.Fatal("a key of which nothing is known is kept")
 	}
 	s = g.enter(key)
 	s.use(&spool.Auth{Nonce: 1, Expiry: now.Add(5 * time.Minute).Unix()}, now)
 	g.leave(key, s)
 	g.sweep(now.Add(5 * time.Minute))
-	if len(g.sessions) != 1 {
+	if len(sessions) != 1 {
 		t.Fatal("a window was dropped in the second in which its request expires")
 	}
 	s = g.enter(key)
 	g.sweep(now.Add(6 * time.Minute))
-	if g.sessions[key] != s {
+	if sessions[key] != s {
 		t.Fatal("a session was dropped while a request had it")
 	}
 	g.leave(key, s)
 	g.sweep(now.Add(6 * time.Minute))
-	if len(g.sessions) != 0 {
+	if len(sessions) != 0 {
 		t.Fatal("a window is kept of which every request has expired")
 	}
+}
+
+// Requests of one key that wait for each other do not take up all places of a node.
+func TestGuardBoundsWaiting(t *testing.T) {
+	g, key := newGuard(), [32]byte{1}
+	s := g.enter(key)
+	var wg sync.WaitGroup
+	for range maxAtOnce - 1 {
+		wg.Go(func() { g.leave(key, g.enter(key)) })
+	}
+	waiting := func() int {
+		h := g.shard(key)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return s.users
+	}
+	for waiting() < maxAtOnce {
+		runtime.Gosched()
+	}
+	if g.enter(key) != nil {
+		t.Fatal("one more was let in")
+	}
+	other := [32]byte{1, 2}
+	g.leave(other, g.enter(other))
+	g.leave(key, s)
+	wg.Wait()
+	g.leave(key, g.enter(key))
 }
 
 func TestGuardBoundsInstances(t *testing.T) {
@@ -91,22 +121,5 @@ func TestGuardBoundsInstances(t *testing.T) {
 	}
 	if s.fresh(&spool.Auth{Instance: spool.Instance{49}, Nonce: 1}) {
 		t.Fatal("the newest window was dropped")
-	}
-}
-
-func TestValidName(t *testing.T) {
-	for name, want := range map[string]bool{
-		"a": true, "alice": true, "al.ice-b_9": true, "0": true,
-		"": false, ".a": false, "a.": false, "a..b": false, "a-": false, "Alice": false,
-		"a+b": false, "a/b": false, "jürgen": false, "a b": false, "a@b": false, "а": false,
-	} {
-		if got := validName(name); got != want {
-			t.Errorf("validName(%q) = %v", name, got)
-		}
-	}
-	for name := range reserved {
-		if !validName(name) {
-			t.Errorf("reserved name %q is none", name)
-		}
 	}
 }
