@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mailproxy/internal/address"
+	"mailproxy/internal/command"
 	"mailproxy/internal/nodedir"
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
@@ -132,14 +133,29 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return fmt.Errorf("start node %q: %w", self.Name, err)
 	}
+	hup, ignore := command.Reloads()
+	defer ignore()
 	s := &service{cfg: &cfg, doc: doc, log: c.Logger()}
 	if err := s.start(identity, l); err != nil {
 		return errors.Join(err, s.stop(), l.Close())
 	}
 	fmt.Printf("spool of %s, node %q of network %q, is running at %s\n", self.Provider, self.Name, doc.Network, l.Addr())
-	<-ctx.Done()
-	fmt.Println("stopping")
-	return s.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			fmt.Println("stopping")
+			return s.stop()
+		case <-hup:
+			var fresh config
+			said, err := nodedir.Reload(r.Config, &fresh.Config, &fresh, s.node.Reload)
+			if err != nil {
+				s.log.Error("mailspool: not all of the configuration could be taken up anew, and what was in use stays", "err", err)
+			}
+			if said != "" {
+				fmt.Println(said)
+			}
+		}
+	}
 }
 
 // A service is what runs, from the store upwards.
@@ -174,11 +190,18 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 	if s.keys, err = keyring.Open(filepath.Join(dir, "keys"), s.doc.Parameters, time.Now); err != nil {
 		return err
 	}
+	earlier, err := s.cfg.Earlier(s.doc)
+	if err != nil {
+		s.log.Warn("mailspool: without the earlier network document it may take an epoch until this node takes part", "err", err)
+	}
 	s.node, err = node.Start(node.Config{
-		Document: s.doc, Identity: identity, Keys: s.keys, Listener: l, Logger: s.log,
+		Document: s.doc, Earlier: earlier, Identity: identity, Keys: s.keys, Listener: l, Logger: s.log,
 		Services: map[string]node.Service{mixclient.KindEcho: node.Echo{}, mixclient.KindSpool: s.server},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.cfg.Keep()
 }
 
 // drainFor is longer than any answer takes.

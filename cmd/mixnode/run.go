@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"mailproxy/internal/command"
 	"mailproxy/internal/nodedir"
 	"mailproxy/mixnet/authority"
 	"mailproxy/mixnet/directory"
@@ -91,14 +92,29 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return fmt.Errorf("start node %q: %w", self.Name, err)
 	}
-	stop, err := start(c, &cfg, doc, self, identity, l)
+	hup, ignore := command.Reloads()
+	defer ignore()
+	m, err := start(c, &cfg, doc, self, identity, l)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	fmt.Printf("%s %q of network %q is running at %s\n", title(self), self.Name, doc.Network, l.Addr())
-	<-ctx.Done()
-	fmt.Println("stopping")
-	return stop()
+	for {
+		select {
+		case <-ctx.Done():
+			fmt.Println("stopping")
+			return m.stop()
+		case <-hup:
+			var fresh nodedir.Config
+			said, err := nodedir.Reload(r.Config, &fresh, &fresh, m.reload)
+			if err != nil {
+				c.Logger().Error("mixnode: not all of the configuration could be taken up anew, and what was in use stays", "err", err)
+			}
+			if said != "" {
+				fmt.Println(said)
+			}
+		}
+	}
 }
 
 func title(n *directory.Node) string {
@@ -108,31 +124,47 @@ func title(n *directory.Node) string {
 	return string(n.Role)
 }
 
-// start starts the one role; stop ends it and what it rests on, in this order.
-func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory.Node, identity ed25519.PrivateKey, l net.Listener) (stop func() error, err error) {
+// A member is the one role that runs.
+type member struct {
+	reload func(*directory.Document) (changed bool, err error)
+	stop   func() error // ends it, then what it rests on
+}
+
+// start starts the one role.
+func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory.Node, identity ed25519.PrivateKey, l net.Listener) (*member, error) {
+	earlier, err := cfg.Earlier(doc)
+	if err != nil {
+		c.Logger().Warn("mixnode: without the earlier network document it may take an epoch until this node takes part", "err", err)
+	}
 	if self.Role == directory.RoleDirectory {
 		a, err := authority.Start(authority.Config{
-			Document: doc, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"), Listener: l, Logger: c.Logger(),
+			Document: doc, Earlier: earlier, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"), Listener: l, Logger: c.Logger(),
 		})
 		if err != nil {
 			return nil, err
 		}
-		return a.Close, nil
+		if err := cfg.Keep(); err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+		return &member{a.Reload, a.Close}, nil
 	}
 	keys, err := keyring.Open(filepath.Join(cfg.Dir(), "keys"), doc.Parameters, time.Now)
 	if err != nil {
 		return nil, err
 	}
-	n, err := node.Start(node.Config{Document: doc, Identity: identity, Keys: keys, Listener: l, Logger: c.Logger()})
+	n, err := node.Start(node.Config{Document: doc, Earlier: earlier, Identity: identity, Keys: keys, Listener: l, Logger: c.Logger()})
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())
 	}
-	return func() error {
+	if err := cfg.Keep(); err != nil {
+		return nil, errors.Join(err, n.Close(), keys.Close())
+	}
+	return &member{n.Reload, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), doc.Parameters.MaxDelay()+time.Second)
 		defer cancel()
 		if err := n.Drain(ctx); err != nil {
 			c.Logger().Warn("mixnode: packets are lost, and will be sent again", "err", err)
 		}
 		return errors.Join(n.Close(), keys.Close())
-	}, nil
+	}}, nil
 }

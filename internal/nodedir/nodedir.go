@@ -38,7 +38,8 @@ type Config struct {
 	Listen  string         `toml:"listen" comment:"where to listen; others connect to the address in the network document"`
 	Network NetworkConfig  `toml:"network"`
 
-	dir string // of the file
+	dir  string // of the file
+	note []byte // the network document, as Document read it
 }
 
 // NetworkConfig says which network document to use and whom to believe about it.
@@ -83,23 +84,6 @@ func Read(file string, c *Config, v any) error {
 		c.Network.Document = filepath.Join(c.dir, c.Network.Document)
 	}
 	return nil
-}
-
-// Document reads the network document and checks it against the keys of the
-// configuration.
-func (c *Config) Document() (*directory.Document, error) {
-	if len(c.Network.Keys) == 0 {
-		return nil, errors.New("the configuration trusts nobody to sign the network document: set network.keys and network.threshold")
-	}
-	msg, err := os.ReadFile(c.Network.Document)
-	if err != nil {
-		return nil, fmt.Errorf("read network document: %w", err)
-	}
-	doc, err := directory.Open(msg, directory.Trust{Keys: c.Network.Keys, Threshold: c.Network.Threshold})
-	if err != nil {
-		return nil, fmt.Errorf("network document %s: %w", c.Network.Document, err)
-	}
-	return doc, nil
 }
 
 // Self finds the node with that identity in doc. It must have the role that the

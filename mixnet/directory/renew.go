@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (d *Document) Keeps(old *Document, identity ed25519.PublicKey) error {
 		return fmt.Errorf("%w: this node is not in the one in use", ErrSuccessor)
 	case is == nil:
 		return fmt.Errorf("%w: node %q is not in it; stop the node when the network has taken it up", ErrSuccessor, was.Name)
-	case is.Name != was.Name || is.Role != was.Role || is.Layer != was.Layer || is.Provider != was.Provider:
+	case is.Name != was.Name || is.Role != was.Role || is.Layer != was.Layer || is.Provider != was.Provider || !slices.Equal(is.Services, was.Services):
 		return fmt.Errorf("%w: node %q is another in it than it was; stop the node and start it anew for that", ErrSuccessor, was.Name)
 	}
 	return nil
