@@ -43,14 +43,23 @@ func getInvite(tx *store.Tx, hash [32]byte) (*inviteRecord, error) {
 	return &r, nil
 }
 
-// useInvite writes down that a name has used an invitation.
-func (b *batch) useInvite(hash [32]byte, name string, now time.Time) error {
+// goodInvite returns an invitation that can be used, or ErrInvite.
+func (b *batch) goodInvite(hash [32]byte, now time.Time) (*inviteRecord, error) {
 	r, err := getInvite(b.Tx, hash)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if i := r.invite(hash); !i.Good(now) {
-		return server.ErrInvite
+		return nil, server.ErrInvite
+	}
+	return r, nil
+}
+
+// useInvite writes down that a name has used an invitation.
+func (b *batch) useInvite(hash [32]byte, name string, now time.Time) error {
+	r, err := b.goodInvite(hash, now)
+	if err != nil {
+		return err
 	}
 	r.UsedBy = name
 	if err := put(b.Tx, key('v', hash[:]), r); err != nil {

@@ -30,6 +30,11 @@ func (s *Store) Publish(ctx context.Context, e server.Entry, p server.Publicatio
 func (b *batch) publish(e server.Entry, p server.Publication) error {
 	var old *server.Entry
 	record, err := getName(b.Tx, e.Name)
+	if p.Create && p.NeedInvite && (errors.Is(err, server.ErrNoName) || err == nil && !bytes.Equal(record.Identity, e.Identity)) {
+		if _, err := b.goodInvite(p.Invite, p.Now); err != nil {
+			return err // before anything is said about the name
+		}
+	}
 	switch {
 	case err == nil && record.Revoked:
 		return server.ErrRevoked

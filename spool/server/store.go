@@ -50,7 +50,8 @@ type Store interface {
 	// also makes the spool of a name that is new, uses up its invitation (the
 	// invitation's row, locked), and appends to the key log (its last row, locked,
 	// so that records have one order). A registration that was done needs no
-	// invitation when it is repeated. It can meet ErrSuspended and ErrInvite, and
+	// invitation when it is repeated; to whoever needs one and has none, ErrInvite is
+	// all that is said, whatever the name is. It can meet ErrSuspended and ErrInvite, and
 	// all that Admit returns.
 	Publish(ctx context.Context, e Entry, p Publication) error
 

@@ -218,6 +218,9 @@ func testInvites(t *testing.T, s server.Store) {
 	newer.Version = 2
 	must(t, s.Publish(ctx, newer, with(2))) // which needs none, and uses none
 	want(t, "with a used one", s.Publish(ctx, Entry(t, "bob"), with(1)), server.ErrInvite)
+	// Without a good one, nothing is said about a name.
+	want(t, "of a taken name, with a used one", s.Publish(ctx, Entry(t, "alice"), with(1)), server.ErrInvite)
+	want(t, "of a taken name, with a good one", s.Publish(ctx, Entry(t, "alice"), with(2)), server.ErrTaken)
 	must(t, s.Publish(ctx, Entry(t, "carol"), server.Publication{Create: true, Invite: code(2), Now: start})) // not needed, so not used
 	want(t, "DeleteInvite", s.DeleteInvite(ctx, code(99)), server.ErrInvite)
 	must(t, s.DeleteInvite(ctx, code(2)))
