@@ -147,7 +147,7 @@ func TestClient(t *testing.T) {
 	check("append to a full spool", err, client.ErrFull, true)
 	_, err = c.Append(ctx, w.spool(), make([]byte, spool.BlockSize+1), nil)
 	check("append too much", err, client.ErrTooBig, false)
-	_, err = c.Append(ctx, w.spool(), storetest.Block(3), &spool.LaneProof{Lane: 1, Proof: []byte{1}})
+	_, err = c.Append(ctx, w.spool(), storetest.Block(3), &spool.LaneProof{Lane: 9, Proof: []byte{1}})
 	check("append by an unknown lane", err, client.ErrLane, false)
 
 	signed, b, err := c.Lookup(ctx, "alice")
