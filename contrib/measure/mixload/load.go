@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailproxy/mixnet/sphinx"
+	"mailproxy/mixnet/wire"
+)
+
+// What comes beside a part that is measured; no longer than that itself.
+const (
+	warmUp   = 3 * time.Second // the delays of a mix fill
+	benching = 5 * time.Second // unwrapping alone, each time
+)
+
+// A flow is one part: packets sent at some rate, and what came back.
+type flow struct {
+	w     *world
+	m     *packets
+	conns []*wire.Conn
+	start time.Time
+	sent  []int64 // nanoseconds after start; 0 for those not sent
+	next  atomic.Int64
+	count atomic.Int64 // arrived
+
+	mu       sync.Mutex // guards arrivals
+	arrivals []arrival
+}
+
+func newFlow(w *world, m *packets, conns []*wire.Conn) *flow {
+	return &flow{w: w, m: m, conns: conns, start: time.Now(), sent: make([]int64, m.len()), arrivals: make([]arrival, 0, m.len())}
+}
+
+// note takes an arrival.
+func (f *flow) note(sink int, packet []byte) {
+	at := time.Since(f.start).Nanoseconds()
+	f.count.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.arrivals = append(f.arrivals, arrival{at: at, sink: sink, header: [sphinx.HeaderSize]byte(packet)})
+}
+
+// flood sends as fast as the mix takes packets, on each link, until ctx ends or
+// there are no more.
+func (f *flow) flood(ctx context.Context) error {
+	errs := make([]error, len(f.conns))
+	var wg sync.WaitGroup
+	for i, conn := range f.conns {
+		wg.Go(func() {
+			for ctx.Err() == nil && errs[i] == nil {
+				errs[i] = f.send(conn, int(f.next.Add(1)-1))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+var errEmpty = errors.New("there are no more packets")
+
+// send sends packet i.
+func (f *flow) send(conn *wire.Conn, i int) error {
+	if i >= f.m.len() {
+		return errEmpty
+	}
+	b := make([]byte, f.m.size)
+	f.m.fill(b, i)
+	f.sent[i] = time.Since(f.start).Nanoseconds()
+	return conn.WriteFrame(wire.KindPacket, b)
+}
+
+// pour sends at the times of a Poisson process with that rate per second, on random
+// links, until ctx ends or there are no more.
+func (f *flow) pour(ctx context.Context, rate float64) error {
+	due := time.Now()
+	for {
+		due = due.Add(time.Duration(mathrand.ExpFloat64() / rate * float64(time.Second)))
+		if !sleepUntil(ctx, due) {
+			return nil
+		}
+		if err := f.send(f.conns[mathrand.IntN(len(f.conns))], int(f.next.Add(1)-1)); err != nil {
+			return err
+		}
+	}
+}
+
+// sleepUntil waits for t, or returns false when ctx ends.
+func sleepUntil(ctx context.Context, t time.Time) bool {
+	if wait := time.Until(t); wait > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// settle waits until all that was sent has arrived, or cannot any more.
+func (f *flow) settle(ctx context.Context) {
+	for end := time.Now().Add(f.w.doc.Parameters.MaxDelay() + time.Second); time.Now().Before(end); {
+		if f.count.Load() == f.sentCount() || !sleepUntil(ctx, time.Now().Add(50*time.Millisecond)) {
+			return
+		}
+	}
+}
+
+// sentCount returns how many were sent. No send may run.
+func (f *flow) sentCount() int64 { return min(f.next.Load(), int64(f.m.len())) }
+
+// errorsOf returns the delay errors of all that arrived, in order of size, and how
+// many that were sent did not. It fails if something arrived twice or early.
+func (f *flow) errorsOf() (errs []time.Duration, lost int, err error) {
+	arrived := make([]int64, f.m.len())
+	workers := runtime.NumCPU()
+	failed := make([]error, workers)
+	var twice atomic.Int64
+	var wg sync.WaitGroup
+	for worker := range workers {
+		wg.Go(func() {
+			for k := worker; k < len(f.arrivals); k += workers {
+				a := &f.arrivals[k]
+				i, err := f.w.sinks[a.sink].number(a.header[:])
+				if err != nil || i >= len(arrived) {
+					failed[worker] = errors.Join(err, errors.New("a packet arrived that was not sent"))
+					return
+				}
+				if !atomic.CompareAndSwapInt64(&arrived[i], 0, a.at) {
+					twice.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(failed...); err != nil {
+		return nil, 0, err
+	}
+	if n := twice.Load(); n > 0 {
+		return nil, 0, fmt.Errorf("%d packets arrived twice", n)
+	}
+	for i, sent := range f.sent[:f.sentCount()] {
+		if arrived[i] == 0 {
+			lost++
+			continue
+		}
+		late := time.Duration(arrived[i]-sent) - f.m.delays[i]
+		if late < 0 {
+			return nil, 0, fmt.Errorf("packet %d left %v before its time", i, -late)
+		}
+		errs = append(errs, late)
+	}
+	slices.Sort(errs)
+	return errs, lost, nil
+}
+
+// quantile returns the q-th quantile of what is sorted.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
