@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"time"
 
 	"mailproxy/internal/accept"
@@ -77,6 +78,9 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 		}
 		n.Counters.Received.Add(1)
 		n.handle(ctx, packet, conn.Peer(), client)
+		// A link that always has more would keep a lone core for ten milliseconds at
+		// a time, while packets whose delay is over wait.
+		runtime.Gosched()
 	}
 }
 
