@@ -116,9 +116,7 @@ const maxPieces = 2 << 20
 
 // piece takes a frame with a piece of a snapshot, and the snapshot with the last.
 // Pieces come in order; a first piece begins anew. Those that follow no first one
-// are passed over: where a connection broke off, the next one begins with what was
-// left, and a full queue drops what is oldest. A gateway that hands on what does
-// not verify is given up.
+// are passed over. A gateway that hands on what does not verify is given up.
 func (c *Client) piece(p *pieces, body []byte) error {
 	epoch := directory.Epoch(binary.BigEndian.Uint64(body))
 	sent := time.UnixMilli(int64(binary.BigEndian.Uint64(body[8:])))

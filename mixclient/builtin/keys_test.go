@@ -11,8 +11,8 @@ import (
 	"mailproxy/mixnet/directory"
 )
 
-// TestPiecesOutOfOrder puts before a snapshot what a connection that broke off in
-// the middle of one leaves in a gateway's queue: pieces that follow no first one.
+// TestPiecesOutOfOrder puts before a snapshot what no gateway should send: pieces
+// that follow no first one.
 func TestPiecesOutOfOrder(t *testing.T) {
 	net := startNetwork(t)
 	source := startClient(t, net)

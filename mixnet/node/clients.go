@@ -17,12 +17,15 @@ const (
 	keepReplies = 64               // for each client, connected or not; the oldest makes room
 	keepFor     = time.Minute      // after the connection was lost
 	keepClients = 1024             // clients that are away; the one away longest makes room
+	mostClients = 5000             // connected at once, unless Config says otherwise
 	clientIdle  = 5 * time.Minute  // silence after which a client counts as gone: it sends more than one packet a second
 	tidyEvery   = 10 * time.Second // how often those away too long are forgotten
 )
 
 // clients are those of a gateway.
 type clients struct {
+	limit int // connected at once
+
 	mu    sync.Mutex // guards all below
 	ends  map[sphinx.Recipient]*clientEnd
 	aways int // of ends without a connection
@@ -33,15 +36,20 @@ type clientEnd struct {
 	queue *wire.Queue
 	conn  *wire.Conn // nil while it is away
 	left  time.Time  // when it went
+	// news holds a token while there is a snapshot that conn may not have had.
+	news chan struct{}
 }
 
 // enter takes a client up, with what was kept for it. A newer connection of the
-// same client replaces an older one.
-func (c *clients) enter(id sphinx.Recipient, conn *wire.Conn) *wire.Queue {
+// same client replaces an older one. It returns false where as many are connected
+// as may be.
+func (c *clients) enter(id sphinx.Recipient, conn *wire.Conn) (queue *wire.Queue, news <-chan struct{}, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	end := c.ends[id]
 	switch {
+	case (end == nil || end.conn == nil) && len(c.ends)-c.aways >= c.limit:
+		return nil, nil, false
 	case end == nil:
 		end = &clientEnd{queue: wire.NewQueue(keepReplies)}
 		c.ends[id] = end
@@ -50,8 +58,8 @@ func (c *clients) enter(id sphinx.Recipient, conn *wire.Conn) *wire.Queue {
 	default:
 		_ = end.conn.Close() // its reader ends, and leave finds that it was replaced
 	}
-	end.conn = conn
-	return end.queue
+	end.conn, end.news = conn, make(chan struct{}, 1)
+	return end.queue, end.news, true
 }
 
 // leave notes that a connection is gone, unless another has replaced it.
@@ -94,17 +102,16 @@ func (c *clients) queue(id sphinx.Recipient) *wire.Queue {
 	return nil
 }
 
-// connected returns the queues of the clients that are connected.
-func (c *clients) connected() []*wire.Queue {
+// tell tells all connections that there is a new snapshot.
+func (c *clients) tell() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var list []*wire.Queue
 	for _, end := range c.ends {
-		if end.conn != nil {
-			list = append(list, end.queue)
+		select {
+		case end.news <- struct{}{}:
+		default: // it has not looked since the last
 		}
 	}
-	return list
 }
 
 // tidy forgets clients that have been away too long, until ctx ends.
@@ -128,35 +135,50 @@ func (c *clients) tidy(ctx context.Context) {
 	}
 }
 
-// serveClient starts to write a client's replies; what it returns ends that.
-func (n *Node) serveClient(ctx context.Context, conn *wire.Conn) (leave func()) {
+// serveClient starts to write a client's replies, and the snapshots; what it returns
+// ends that. It returns false for a client for which there is no room.
+func (n *Node) serveClient(ctx context.Context, conn *wire.Conn) (leave func(), ok bool) {
 	id := ClientRecipient(conn.Peer())
-	queue := n.clients.enter(id, conn)
+	queue, news, ok := n.clients.enter(id, conn)
+	if !ok {
+		n.Counters.TooMany.Add(1)
+		return nil, false
+	}
 	n.Counters.Clients.Add(1)
-	n.greet(queue)
 	ctx, cancel := context.WithCancel(ctx)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
+	// Held while a frame is written. Who waits for a mutex gets it before who had it
+	// last, so that replies wait for one piece of a snapshot at most.
+	var writing sync.Mutex
+	write := func(f wire.Frame) error {
+		writing.Lock()
+		defer writing.Unlock()
+		err := conn.WriteFrame(f.Kind, f.Body)
+		if err != nil {
+			_ = conn.Close() // ends the reader too
+		}
+		return err
+	}
+	var writers sync.WaitGroup
+	writers.Go(func() {
 		for {
 			f, err := queue.Get(ctx)
 			if err != nil {
 				return
 			}
-			if err := conn.WriteFrame(f.Kind, f.Body); err != nil {
-				queue.Put(f)     // for the next connection
-				_ = conn.Close() // ends the reader too
+			if write(f) != nil {
+				queue.Put(f) // for the next connection
 				return
 			}
 		}
-	}()
+	})
+	writers.Go(func() { n.handOn(ctx, news, write) })
 	return func() {
 		cancel()
-		_ = conn.Close() // frees the writer
-		<-written
+		_ = conn.Close() // frees the writers
+		writers.Wait()
 		n.clients.leave(id, conn)
 		n.Counters.Clients.Add(-1)
-	}
+	}, true
 }
 
 // deliver gives a reply to the client it names, or keeps it for a while.

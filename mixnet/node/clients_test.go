@@ -72,7 +72,7 @@ func TestGatewayKeepsRepliesForAClientThatIsAway(t *testing.T) {
 
 func TestClientsAwayAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := clients{ends: map[sphinx.Recipient]*clientEnd{}}
+		c := clients{limit: 1, ends: map[sphinx.Recipient]*clientEnd{}}
 		conn := new(wire.Conn)
 		for i := range keepClients + 2 {
 			id := sphinx.Recipient{byte(i), byte(i >> 8)}

@@ -44,6 +44,7 @@ type Counters struct {
 	FrameCut    atomic.Uint64 // the connection ended within a frame
 	BadFrame    atomic.Uint64 // of the right length, and of no kind that may come here
 	Refused     atomic.Uint64 // connections refused before they carried a frame
+	TooMany     atomic.Uint64 // clients refused by a gateway that has as many as it may
 
 	Clients atomic.Int64 // connected now, to a gateway
 

@@ -2,12 +2,10 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"time"
 
-	"mailproxy/internal/codec"
 	"mailproxy/mixnet/authority"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/wire"
@@ -137,7 +135,7 @@ func (n *Node) fetchSnapshots(ctx context.Context) {
 			if err == nil {
 				var added bool
 				if added, err = n.views.Add(s); added {
-					n.handOn(e)
+					n.clients.tell()
 					err = n.arrange() // an older document may be done with
 				}
 			}
@@ -153,53 +151,6 @@ func (n *Node) fetchSnapshots(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-	}
-}
-
-// snapshotFrames cuts the snapshot of an epoch into frames for clients; see
-// docs/protocol.md. It returns none if there is no such snapshot.
-func (n *Node) snapshotFrames(e directory.Epoch) []wire.Frame {
-	s := n.views.Signed(e)
-	if s == nil {
-		return nil
-	}
-	b, err := codec.Marshal(s)
-	if err != nil {
-		n.log.Error("node: encode snapshot", "err", err)
-		return nil
-	}
-	room := n.end.FrameSize() - wire.FrameHeader - wire.SnapshotHeader
-	count := (len(b) + room - 1) / room
-	var frames []wire.Frame
-	for i := range count {
-		piece := b[i*room : min((i+1)*room, len(b))]
-		body := binary.BigEndian.AppendUint64(nil, uint64(e))
-		body = binary.BigEndian.AppendUint64(body, uint64(n.cfg.Now().UnixMilli()))
-		body = binary.BigEndian.AppendUint16(body, uint16(i))
-		body = binary.BigEndian.AppendUint16(body, uint16(count))
-		body = binary.BigEndian.AppendUint16(body, uint16(len(piece)))
-		frames = append(frames, wire.Frame{Kind: wire.KindSnapshot, Body: append(body, piece...)})
-	}
-	return frames
-}
-
-// handOn gives a new snapshot to all clients that are connected.
-func (n *Node) handOn(e directory.Epoch) {
-	frames := n.snapshotFrames(e)
-	for _, q := range n.clients.connected() {
-		for _, f := range frames {
-			q.Put(f)
-		}
-	}
-}
-
-// greet gives a client that connects the snapshots that it may need.
-func (n *Node) greet(q *wire.Queue) {
-	current := n.cfg.Document.Parameters.EpochAt(n.cfg.Now())
-	for _, e := range []directory.Epoch{current - 1, current, current + 1} {
-		for _, f := range n.snapshotFrames(e) {
-			q.Put(f)
 		}
 	}
 }

@@ -58,7 +58,10 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 	if client {
 		idle = clientIdle
 		limit = newBucket(n.cfg.Document.Parameters)
-		leave := n.serveClient(ctx, conn)
+		leave, ok := n.serveClient(ctx, conn)
+		if !ok {
+			return
+		}
 		defer leave()
 	}
 	for {

@@ -74,9 +74,12 @@ type Config struct {
 	// epoch, at most directory.MaxNotice bytes. It is asked once for each, when the
 	// descriptor is made, and must return at once; nil announces nothing.
 	Notice func() []byte
-	Logger *slog.Logger     // nil discards
-	Now    func() time.Time // of epochs; nil means time.Now
-	Tap    wire.Tap         // for measuring programs only
+	// MaxClients bounds the clients connected to a gateway at once; 0 means 5000.
+	// Each takes about 0.1 MB, and 0.6 MB more while it does not take its replies.
+	MaxClients int
+	Logger     *slog.Logger     // nil discards
+	Now        func() time.Time // of epochs; nil means time.Now
+	Tap        wire.Tap         // for measuring programs only
 	// Sights is told what a gateway learns of its clients' packets. It is for
 	// measuring programs only, is called from many goroutines and must return at
 	// once.
@@ -114,8 +117,9 @@ type Node struct {
 	stopTaking context.CancelFunc // no more packets are taken
 	wg         sync.WaitGroup
 
-	clients clients // of a gateway
-	loops   loops
+	clients   clients   // of a gateway
+	snapshots snapshots // likewise
+	loops     loops
 
 	arranging sync.Mutex                           // held while ties are replaced; guards stops
 	stops     map[sphinx.NodeID]context.CancelFunc // of the links
@@ -131,6 +135,9 @@ func Start(cfg Config) (*Node, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.MaxClients == 0 {
+		cfg.MaxClients = mostClients
 	}
 	end, err := wire.NewEnd(cfg.Identity, cfg.Document.Parameters.Packet(), cfg.Tap)
 	if err != nil {
@@ -158,7 +165,7 @@ func Start(cfg Config) (*Node, error) {
 		views: directory.NewViews(cfg.Document), dir: dir,
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
-		clients:  clients{ends: map[sphinx.Recipient]*clientEnd{}},
+		clients:  clients{limit: cfg.MaxClients, ends: map[sphinx.Recipient]*clientEnd{}},
 		loops:    loops{out: map[loopID]loopOut{}},
 		conns:    map[*wire.Conn]struct{}{},
 	}
