@@ -26,6 +26,10 @@ const LogRecordSize = 2 + sha256.Size + ed25519.PublicKeySize + 8
 // MaxLogRecords is how many records one reply brings.
 const MaxLogRecords = 100
 
+// MaxLogSize bounds the number of records of a log. Package tlog does not end on
+// sizes above 2^62.
+const MaxLogSize = 1 << 40
+
 // logFormat is the version of the records.
 const logFormat = 1
 
@@ -104,7 +108,7 @@ func ParseNotice(b []byte) (h LogHead, err error) {
 		return h, fmt.Errorf("%w: what the service announces in the network's snapshot cannot be read", ErrReply)
 	}
 	h.Size = binary.BigEndian.Uint64(b[1:])
-	if h.Size > MaxSequence {
+	if h.Size > MaxLogSize {
 		return h, fmt.Errorf("%w: the key log has an impossible size", ErrReply)
 	}
 	copy(h.Root[:], b[9:])

@@ -125,7 +125,7 @@ func (r *Register) check() Status {
 func (r *Replace) check() Status { return okIf(r.Auth.sized()) }
 
 func (r *Lookup) check() Status {
-	return okIf(len(r.Name) <= MaxAddressSize && r.Size <= MaxSequence)
+	return okIf(len(r.Name) <= MaxAddressSize && r.Size <= MaxLogSize)
 }
 
 func (r *Append) check() Status {
@@ -147,4 +147,4 @@ func (r *Access) check() Status {
 
 func (r *Revoke) check() Status { return okIf(len(r.Name) <= MaxAddressSize && r.Auth.sized()) }
 
-func (r *Log) check() Status { return okIf(r.From <= r.Size && r.Size <= MaxSequence) }
+func (r *Log) check() Status { return okIf(r.From <= r.Size && r.Size <= MaxLogSize) }
