@@ -73,11 +73,13 @@ func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
 	return bundle, err
 }
 
-func (s sending) Learn(addr string, bundle *spool.SignedBundle) error {
+func (s sending) Learn(addr string, bundle *spool.SignedBundle, terms spool.Terms) error {
 	var c *contacts.Contact
 	err := s.d.store.Update(func(tx *store.Tx) (err error) {
-		c, err = s.book.Fetched(tx, addr, bundle)
-		return err
+		if c, err = s.book.Fetched(tx, addr, bundle); err != nil {
+			return err
+		}
+		return s.book.SetTerms(tx, addr, terms)
 	})
 	switch {
 	case errors.Is(err, contacts.ErrRejected):
@@ -90,6 +92,49 @@ func (s sending) Learn(addr string, bundle *spool.SignedBundle) error {
 	return nil
 }
 
+func (s sending) Lane(addr string) (l contacts.Lane, err error) {
+	err = s.d.store.View(func(tx *store.Tx) error {
+		c, err := s.book.Get(tx, addr)
+		if err == nil {
+			l = c.Lane
+		}
+		return err
+	})
+	if errors.Is(err, contacts.ErrUnknown) {
+		return l, nil // forgotten since it was sealed: the service says what it takes
+	}
+	return l, err
+}
+
+func (s sending) LaneRefused(addr string, tried contacts.Lane, terms spool.Terms) error {
+	err := s.d.store.Update(func(tx *store.Tx) error { return s.book.RefusedLane(tx, addr, tried, terms) })
+	if errors.Is(err, contacts.ErrUnknown) {
+		return nil
+	}
+	return err
+}
+
+// Beside gives the account's append key: in mail to everybody who is not blocked,
+// since the user who writes wants an answer; in what no user wrote to those who
+// were given one before, and not to strangers who have paid once.
+func (s sending) Beside(kind seal.Kind, addr string) (map[uint64][]byte, func(*store.Tx) error, error) {
+	var c *contacts.Contact
+	err := s.d.store.View(func(tx *store.Tx) (err error) {
+		c, err = s.book.Get(tx, addr)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	key, _ := s.keys.AppendKey()
+	switch {
+	case c.Blocked, kind != seal.KindMail && c.Given == 0, kind == seal.KindKey && c.Given >= key.Version:
+		return nil, nil, nil
+	}
+	told := func(tx *store.Tx) error { return s.book.Gave(tx, addr, key.Version) }
+	return map[uint64][]byte{seal.ExtensionAppendKey: seal.AppendKeyExtension(key.Key, key.Version)}, told, nil
+}
+
 // receiving is an account as its inbox sees it.
 type receiving struct{ *account }
 
@@ -98,8 +143,24 @@ var _ inbox.Account = receiving{}
 func (r receiving) Address() string           { return r.keys.Address() }
 func (r receiving) Recipient() seal.Recipient { return r.keys.Recipient() }
 
-func (r receiving) Admit(tx *store.Tx, bundle *spool.SignedBundle) (*contacts.Contact, contacts.Verdict, error) {
-	return r.book.Received(tx, bundle)
+func (r receiving) Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, contacts.Verdict, error) {
+	c, verdict, err := r.book.Received(tx, said.Bundle)
+	if err != nil || verdict != contacts.Deliver {
+		return c, verdict, err
+	}
+	key, version, err := said.AppendKey()
+	if err != nil {
+		r.d.log.Warn("proxy: a contact's append key cannot be read, and is passed over", "err", err)
+		return c, verdict, nil
+	}
+	if key == nil {
+		return c, verdict, nil
+	}
+	changed, err := r.book.TakeAppendKey(tx, c.Address, key, version)
+	if changed {
+		tx.OnCommit(func() { r.d.outbox.LaneChanged(r.keys.Address(), c.Address) })
+	}
+	return c, verdict, err
 }
 
 func (r receiving) Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error) {

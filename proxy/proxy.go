@@ -161,6 +161,7 @@ func (d *Daemon) open() error {
 		}
 	}
 	d.wg.Go(func() { d.outbox.Tend(d.ctx) })
+	d.wg.Go(func() { d.outbox.Work(d.ctx) })
 	return nil
 }
 

@@ -25,16 +25,23 @@ func (in *Inbox) deliver(id seal.ID, p *partial) error {
 	var contact *contacts.Contact
 	var verdict contacts.Verdict
 	err = in.cfg.Store.Update(func(tx *store.Tx) (err error) {
-		contact, verdict, err = in.cfg.Account.Admit(tx, opened.Bundle)
+		contact, verdict, err = in.cfg.Account.Admit(tx, &opened.Header)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("deliver message: %w", err)
 	}
-	switch verdict {
-	case contacts.Deliver:
+	switch {
+	case contact.Blocked && opened.Kind == seal.KindMail:
+		// Nobody is told: an answer would say that somebody reads here, and when.
+		if err := in.finish(id, p, func(*store.Tx) error { return nil }); err != nil {
+			return err
+		}
+		in.Counters.Blocked.Add(1)
+		return nil
+	case verdict == contacts.Deliver:
 		return in.place(id, p, opened, contact.State)
-	case contacts.Hold:
+	case verdict == contacts.Hold:
 		in.Counters.Held.Add(1)
 		p.held = &holding{sender: opened.Sender.Address, identity: opened.Sender.Identity, fetches: contact.Fetches}
 		return nil
@@ -91,6 +98,8 @@ func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Opened, known contac
 		return in.placeMail(id, p, opened, known)
 	case seal.KindReceipt:
 		return in.placeReceipt(id, p, opened)
+	case seal.KindKey: // Admit has taken the key, which is all there is
+		return in.finish(id, p, func(*store.Tx) error { return nil })
 	}
 	in.log.Warn("inbox: a message is of a kind that this program does not know; a newer one may", "kind", opened.Kind)
 	return in.reject(id, p)

@@ -21,7 +21,6 @@ import (
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/seal"
-	"mailproxy/spool"
 )
 
 // How long things are kept.
@@ -44,9 +43,9 @@ type Account interface {
 	Address() string
 	// Recipient returns the keys that open blocks.
 	Recipient() seal.Recipient
-	// Admit takes in the bundle of a verified sender and says what is to be done
-	// with the mail.
-	Admit(tx *store.Tx, bundle *spool.SignedBundle) (*contacts.Contact, contacts.Verdict, error)
+	// Admit takes in what a verified message says of its sender, and says what is to
+	// be done with the mail.
+	Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, contacts.Verdict, error)
 	// Judge says what is to be done now with mail that was held.
 	Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error)
 	// Receive applies the header policy to mail on its way into the mailbox.
@@ -76,6 +75,7 @@ type Counters struct {
 	Receipts  atomic.Uint64
 	Rejected  atomic.Uint64 // complete messages that did not verify
 	Held      atomic.Uint64 // messages held for a decision on their sender's key
+	Blocked   atomic.Uint64 // mail dropped because the user has blocked its sender
 	Expired   atomic.Uint64 // incomplete messages given up
 }
 

@@ -33,9 +33,12 @@ const (
 )
 
 func (in *Inbox) key(kind byte, rest ...byte) []byte {
-	k := append([]byte("inbox/"), in.cfg.Account.Address()...)
-	return append(append(k, 0, kind), rest...)
+	return append(append(Prefix(in.cfg.Account.Address()), kind), rest...)
 }
+
+// Prefix returns what the keys of all that is kept for an account begin with: for
+// who removes the account.
+func Prefix(account string) []byte { return append([]byte("inbox/"), account+"\x00"...) }
 
 func (in *Inbox) partKey(id seal.ID, i uint32) []byte {
 	return binary.BigEndian.AppendUint32(in.key(kindPart, id[:]...), i)

@@ -69,11 +69,11 @@ func receiptKey(id seal.ID) []byte { return append([]byte("test/receipt/"), id[:
 func (r *receiver) Address() string           { return r.keys.Address() }
 func (r *receiver) Recipient() seal.Recipient { return r.keys.Recipient() }
 
-func (r *receiver) Admit(tx *store.Tx, bundle *spool.SignedBundle) (*contacts.Contact, contacts.Verdict, error) {
+func (r *receiver) Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, contacts.Verdict, error) {
 	if r.fail != nil {
 		return nil, 0, r.fail
 	}
-	return r.book.Received(tx, bundle)
+	return r.book.Received(tx, said.Bundle)
 }
 
 func (r *receiver) Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error) {

@@ -4,7 +4,9 @@ import (
 	"strings"
 
 	"mailproxy/internal/address"
+	"mailproxy/internal/store"
 	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
 )
@@ -25,10 +27,20 @@ type Account interface {
 	// returns ErrUnknown when it must be looked up, and ErrHeld when the identity
 	// key changed and the user has not decided.
 	Bundle(address string) (*spool.Bundle, error)
-	// Learn takes a bundle that was looked up. It returns ErrHeld when the
-	// identity key is another than the pinned one, or another error when the
-	// bundle is not to be used.
-	Learn(address string, bundle *spool.SignedBundle) error
+	// Learn takes a bundle that was looked up, and what a stranger's block costs
+	// at the recipient's service. It returns ErrHeld when the identity key is
+	// another than the pinned one, or another error when the bundle is not to be
+	// used.
+	Learn(address string, bundle *spool.SignedBundle, terms spool.Terms) error
+	// Lane says how to append to the recipient's spool.
+	Lane(address string) (contacts.Lane, error)
+	// LaneRefused notes that the recipient's service did not take the lane tried,
+	// and what a stranger's block costs there now.
+	LaneRefused(address string, tried contacts.Lane, terms spool.Terms) error
+	// Beside returns what is told to the recipient beside the content of a message
+	// of this kind, as extensions of the seal. told, nil if there is nothing to
+	// note, is called in the transaction by which the message is sealed.
+	Beside(kind seal.Kind, address string) (extensions map[uint64][]byte, told func(*store.Tx) error, err error)
 }
 
 // parseAddress cuts an address of the network into its canonical parts.

@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/progress"
+	"mailproxy/proxy/report"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
 	"mailproxy/spool/client"
@@ -25,6 +28,8 @@ var (
 
 	// errNoProvider is a domain that is not in the network any more.
 	errNoProvider = errors.New("the recipient's provider is not in the network")
+	// errNothing ends a message of the kind seal.KindKey that is not needed any more.
+	errNothing = errors.New("there is nothing to tell")
 )
 
 // Run sends the mail of those accounts whose engine network is, until ctx ends.
@@ -130,7 +135,7 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 		bundle, _, err = client.New(network, service, client.Signing{}).Lookup(ctx, name)
 	}
 	if err == nil {
-		err = a.Learn(address, bundle)
+		err = a.Learn(address, bundle, spool.Terms{})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -150,7 +155,7 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 		p.notBefore = o.cfg.Now().Add(lostDelay(network))
 	case errors.Is(err, ErrHeld):
 		o.hold(p)
-	case errors.Is(err, spool.StatusNoUser), errors.Is(err, errNoProvider):
+	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusRevoked), errors.Is(err, errNoProvider):
 		o.fail(p, err)
 	default:
 		o.refused(p, err)
@@ -187,8 +192,13 @@ func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
 	defer o.stir()
 	p.busy, o.sealing = false, false
 	if err != nil {
-		if errors.Is(err, seal.ErrTooLarge) {
+		switch {
+		case errors.Is(err, seal.ErrTooLarge):
 			o.fail(p, err)
+			return
+		case errors.Is(err, errNothing):
+			p.fate = &fate{reason: report.Delivered, silent: true}
+			o.end(p)
 			return
 		}
 		o.log.Error("outbox: sealing failed", "err", err)
@@ -222,8 +232,16 @@ func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, e
 	if err != nil {
 		return next, err
 	}
+	kind := p.job.message.Kind
+	beside, told, err := a.Beside(kind, p.Address)
+	if err != nil {
+		return next, err
+	}
+	if kind == seal.KindKey && len(beside) == 0 {
+		return next, errNothing
+	}
 	next.Sealed = newSealID()
-	s, err := seal.New(seal.Message{ID: next.Sealed, Kind: p.job.message.Kind, Content: content}, sender, to)
+	s, err := seal.New(seal.Message{ID: next.Sealed, Kind: kind, Content: content, Extensions: beside}, sender, to)
 	if err != nil {
 		return next, err
 	}
@@ -243,6 +261,11 @@ func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, e
 		if err := tx.Set(sealedKey(next.Sealed), where[len(prefix(kindRecipient)):]); err != nil {
 			return err
 		}
+		if told != nil {
+			if err := told(tx); err != nil {
+				return err
+			}
+		}
 		return put(tx, where, &next)
 	})
 	return next, err
@@ -253,7 +276,8 @@ func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, e
 func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *task, gone func()) {
 	p := t.part
 	o.mu.Lock()
-	m, r, blockKey := p.job.message, p.recipient, key(kindBlock, p.job.id, p.number, t.index)
+	m, r := p.job.message, p.recipient
+	blockKey, workKey := key(kindBlock, p.job.id, p.number, t.index), key(kindWork, p.job.id, p.number, t.index)
 	event := progress.Event{
 		Account: m.Account, Recipient: r.Address, Outbox: p.job.id.String(),
 		Message: r.Sealed, Index: t.index, Count: r.Count,
@@ -269,10 +293,23 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 		Sent:  func(timing mixclient.Timing) { tell(progress.Sent, timing) },
 		Done:  func(timing mixclient.Timing) { tell(progress.Acked, timing) },
 	})
-	err := o.appendOnce(ctx, network, r, blockKey)
+	err := o.appendOnce(ctx, network, r, t.lane, blockKey, workKey)
 	var updateErr error
 	if err == nil {
-		updateErr = o.cfg.Store.Update(func(tx *store.Tx) error { return tx.Delete(blockKey) })
+		updateErr = o.cfg.Store.Update(func(tx *store.Tx) error {
+			if err := tx.Delete(workKey); err != nil {
+				return err
+			}
+			return tx.Delete(blockKey)
+		})
+	}
+	terms, lane := offeredTerms(err)
+	if lane {
+		if a, ok := o.cfg.Account(m.Account); ok {
+			if err := a.LaneRefused(r.Address, t.lane, terms); err != nil {
+				o.log.Warn("outbox: what a new recipient's blocks cost could not be kept", "err", err)
+			}
+		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -280,7 +317,7 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 	switch {
 	case err == nil && updateErr == nil:
 		p.missing--
-		p.backoff, p.refusal = 0, nil
+		p.backoff, p.refusal, p.changes = 0, nil, 0
 		if p.missing == 0 && p.State == Sealed && !p.busy && p.fate == nil {
 			o.inSpool(p)
 		}
@@ -292,7 +329,10 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 		p.fresh = append(p.fresh, t.index)
 	case errors.Is(err, mixclient.ErrLost):
 		p.again = append(p.again, attempt{t.index, o.cfg.Now().Add(lostDelay(network))})
-	case errors.Is(err, spool.StatusNoSpool), errors.Is(err, errNoProvider):
+	case lane:
+		p.fresh = slices.Insert(p.fresh, 0, t.index)
+		o.laneRefused(p, t.lane, terms, err)
+	case errors.Is(err, spool.StatusNoSpool), errors.Is(err, spool.StatusRevoked), errors.Is(err, errNoProvider):
 		p.fresh = append(p.fresh, t.index)
 		o.fail(p, err)
 	default:
@@ -301,7 +341,7 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 	}
 }
 
-func (o *Outbox) appendOnce(ctx context.Context, network mixclient.Network, r recipient, blockKey []byte) error {
+func (o *Outbox) appendOnce(ctx context.Context, network mixclient.Network, r recipient, lane contacts.Lane, blockKey, workKey []byte) error {
 	_, domain, err := parseAddress(r.Address)
 	if err != nil {
 		return err
@@ -310,15 +350,18 @@ func (o *Outbox) appendOnce(ctx context.Context, network mixclient.Network, r re
 	if err != nil {
 		return err
 	}
-	var block []byte
+	var block, paid []byte
 	err = o.cfg.Store.View(func(tx *store.Tx) (err error) {
-		block, err = tx.Get(blockKey)
+		if block, err = tx.Get(blockKey); err == nil && dear(lane) {
+			paid, err = tx.Get(workKey)
+		}
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read sealed block: %w", err)
 	}
-	_, err = client.New(network, service, client.Signing{}).Append(ctx, r.Spool, block, nil)
+	proof := laneProof(lane, spool.ServiceOf(domain), r.Spool, block, paid)
+	_, err = client.New(network, service, client.Signing{}).Append(ctx, r.Spool, block, proof)
 	return err
 }
 

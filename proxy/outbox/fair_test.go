@@ -24,6 +24,7 @@ import (
 
 // A writer is an account that has to look others up, once.
 type writer struct {
+	byOpenLane
 	keys    *keys.Account
 	network mixclient.Network
 
@@ -46,7 +47,7 @@ func (w *writer) Bundle(a string) (*spool.Bundle, error) {
 	return w.known[a], nil
 }
 
-func (w *writer) Learn(a string, signed *spool.SignedBundle) (err error) {
+func (w *writer) Learn(a string, signed *spool.SignedBundle, _ spool.Terms) (err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.known[a], err = signed.Open()

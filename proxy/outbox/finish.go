@@ -12,19 +12,10 @@ import (
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/report"
 	"mailproxy/proxy/seal"
-	"mailproxy/spool"
-	"mailproxy/spool/client"
 )
 
 // reporter is who signs reports as their sender. Nobody can answer it.
 const reporter = "postmaster@localhost"
-
-// A fate is how a part ends: the report that its sender gets, if any.
-type fate struct {
-	reason report.Reason
-	cause  error // for experts; may be nil
-	silent bool  // nobody asked to hear of it
-}
 
 // fail ends p with a report to the sender, unless its end has begun: several
 // blocks in flight may meet the same refusal. o.mu must be held.
@@ -32,19 +23,7 @@ func (o *Outbox) fail(p *part, err error) {
 	if p.fate != nil {
 		return
 	}
-	f := &fate{reason: report.Expired, cause: err}
-	switch {
-	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusNoSpool):
-		f.reason = report.UnknownUser
-	case errors.Is(err, errNoProvider):
-		f.reason = report.UnknownProvider
-	case errors.Is(err, spool.StatusFull):
-		f.reason = report.SpoolFull
-	case errors.Is(err, ErrHeld):
-		f.reason = report.KeyChanged
-	case errors.Is(err, client.ErrReply), errors.Is(err, seal.ErrKeys):
-		f.reason = report.KeyInvalid
-	}
+	f := &fate{reason: failedFor(err), cause: err}
 	f.silent = p.job.message.Kind != seal.KindMail || !p.Notify.Failure()
 	p.fate = f
 	if !p.busy { // else it comes to its turn again
@@ -57,6 +36,9 @@ func (o *Outbox) end(p *part) {
 	p.busy = true
 	if p.recall != nil {
 		p.recall() // what the sender is told has failed is not sent after all
+	}
+	if p.stopWork != nil {
+		p.stopWork()
 	}
 	m, r, f := *p.job.message, p.recipient, *p.fate
 	o.wg.Go(func() {
@@ -129,11 +111,6 @@ func noteToldDelay(tx *store.Tx, k []byte) error {
 	return put(tx, k, r)
 }
 
-// keeps reports whether the part goes on after its report.
-func (f *fate) keeps() bool {
-	return f.reason == report.Delayed || f.reason == report.DelayedFull || f.reason == report.Held
-}
-
 func (o *Outbox) reportOn(id ID, m message, r recipient, f fate) ([]byte, error) {
 	original, err := o.content(id, m.Size)
 	if err != nil {
@@ -166,8 +143,10 @@ func (o *Outbox) removeTx(tx *store.Tx, id ID, number uint32, r recipient) error
 			return err
 		}
 	}
-	if err := deletePrefix(tx, key(kindBlock, id, number)); err != nil {
-		return err
+	for _, kind := range []byte{kindBlock, kindWork} {
+		if err := deletePrefix(tx, key(kind, id, number)); err != nil {
+			return err
+		}
 	}
 	others := 0
 	err := tx.Iterate(store.Range{Prefix: key(kindRecipient, id)}, func(store.Item) error {
@@ -372,10 +351,6 @@ func (o *Outbox) tend(p *part, now time.Time) {
 	case p.State == Held:
 		o.report(p, &fate{reason: report.Held, cause: ErrHeld})
 	case age > o.cfg.Times.TellDelay && m.Kind == seal.KindMail:
-		f := &fate{reason: report.Delayed, cause: p.refusal}
-		if errors.Is(p.refusal, spool.StatusFull) {
-			f.reason = report.DelayedFull
-		}
-		o.report(p, f)
+		o.report(p, &fate{reason: delayedFor(p.refusal), cause: p.refusal})
 	}
 }

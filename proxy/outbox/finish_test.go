@@ -41,7 +41,7 @@ func TestReceiptDuringADelayReport(t *testing.T) {
 	}
 	o, err := Open(Config{
 		Store: st, Mailbox: mail, Times: DefaultTimes(),
-		Account: func(string) (Account, bool) { return self{k, nil}, true },
+		Account: func(string) (Account, bool) { return self{keys: k}, true },
 	})
 	if err != nil {
 		t.Fatal(err)

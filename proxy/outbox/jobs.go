@@ -1,11 +1,14 @@
 package outbox
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
+	"mailproxy/spool"
 )
 
 // A job is a message in memory; o.mu guards it.
@@ -36,12 +39,21 @@ type part struct {
 	fresh   []uint32  // blocks to be appended now
 	again   []attempt // blocks to be appended once more, later
 	missing int       // blocks not acknowledged, those in flight too
+
+	lane     *contacts.Lane         // how they are appended; nil: to be asked of the account
+	changes  int                    // of lane in a row that the service made
+	paid     map[uint32]spool.Terms // blocks with work on disk, and what for
+	stopWork context.CancelFunc     // ends the work for one of them; nil if there is none
 }
 
 // An attempt is a block that got lost, and when it may go once more.
 type attempt struct {
 	index uint32
 	at    time.Time
+}
+
+func newPart(j *job, number uint32, r recipient) *part {
+	return &part{job: j, number: number, recipient: r, paid: map[uint32]spool.Terms{}}
 }
 
 func (j *job) part(number uint32) *part {
@@ -58,6 +70,7 @@ type task struct {
 	part   *part
 	lookup bool // else append block index
 	index  uint32
+	lane   contacts.Lane // by which
 }
 
 // A lookup is who asks for whose keys.
@@ -131,7 +144,7 @@ func (o *Outbox) prepare(a Account, p *part, now time.Time) (ready bool, at time
 	case p.State == Sealed && p.missing == 0: // a crash came before it was noted
 		o.inSpool(p)
 	case p.State == Sealed:
-		return true, time.Time{}
+		return o.findLane(a, p), time.Time{}
 	case p.State == Confirmed:
 		p.fate = p.deliveredFate()
 		o.end(p)
@@ -175,18 +188,23 @@ func (p *part) takeBlock(now time.Time) (*task, time.Time) {
 	for i, a := range p.again {
 		if !a.at.After(now) {
 			p.again = slices.Delete(p.again, i, i+1)
-			return &task{part: p, index: a.index}, time.Time{}
+			if !p.ready(a.index) { // its lane is another than when it got lost
+				p.fresh = slices.Insert(p.fresh, 0, a.index)
+				return p.takeBlock(now)
+			}
+			return &task{part: p, index: a.index, lane: *p.lane}, time.Time{}
 		}
 		if soonest.IsZero() || a.at.Before(soonest) {
 			soonest = a.at
 		}
 	}
-	if len(p.fresh) == 0 {
+	i := slices.IndexFunc(p.fresh, p.ready)
+	if i < 0 {
 		return nil, soonest
 	}
-	index := p.fresh[0]
-	p.fresh = p.fresh[1:]
-	return &task{part: p, index: index}, time.Time{}
+	index := p.fresh[i]
+	p.fresh = slices.Delete(p.fresh, i, i+1)
+	return &task{part: p, index: index, lane: *p.lane}, time.Time{}
 }
 
 // refused puts the part off: what refused it may pass.

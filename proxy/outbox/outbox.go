@@ -9,6 +9,10 @@
 // id and the sealed blocks are on disk before the first append, so that a
 // restart repeats the same blocks. Messages take the network's slots in turn.
 //
+// Whose append key is known is a contact: blocks are signed with it. Blocks to
+// anybody else are paid for with computing time, where the recipient's service wants
+// that, before they ask for their slots.
+//
 // It does not decide when a packet leaves (the engine behind mixclient does),
 // nor what a block looks like (proxy/seal). smtp hands it mail through its
 // exported methods; proxy wires and runs it.
@@ -148,7 +152,7 @@ func (o *Outbox) loadRecipients(tx *store.Tx, j *job) error {
 		if err != nil {
 			return err
 		}
-		j.parts = append(j.parts, &part{job: j, number: number(i.Key), recipient: *r})
+		j.parts = append(j.parts, newPart(j, number(i.Key), *r))
 		return nil
 	})
 	if err != nil {
@@ -166,20 +170,24 @@ func (o *Outbox) loadRecipients(tx *store.Tx, j *job) error {
 			return err
 		}
 		p.missing = len(p.fresh)
+		if err := o.loadWork(tx, p); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // collect removes content of messages that were never accepted, and blocks that
-// were written for a sealing that was not finished: none of them was appended.
+// were written for a sealing that was not finished, with their work: none of them
+// was appended.
 func (o *Outbox) collect() error {
 	var orphans [][]byte
 	err := o.cfg.Store.View(func(tx *store.Tx) error {
-		for _, kind := range []byte{kindContent, kindBlock} {
+		for _, kind := range []byte{kindContent, kindBlock, kindWork} {
 			err := tx.Iterate(store.Range{Prefix: prefix(kind)}, func(i store.Item) error {
 				rest := i.Key[len(prefix(kind)):]
 				j := o.jobs[ID(rest)]
-				if j != nil && kind == kindBlock {
+				if j != nil && kind != kindContent {
 					p := j.part(binary.BigEndian.Uint32(rest[len(ID{}):]))
 					if p != nil && p.State == Sealed {
 						return nil
@@ -200,27 +208,6 @@ func (o *Outbox) collect() error {
 		return err
 	}
 	return o.inBatches(len(orphans), func(tx *store.Tx, i int) error { return tx.Delete(orphans[i]) })
-}
-
-// batch is how many keys, or blocks, one transaction handles.
-const batch = 1000
-
-// inBatches calls f for 0 to n-1 in transactions of a bounded size.
-func (o *Outbox) inBatches(n int, f func(tx *store.Tx, i int) error) error {
-	for from := 0; from < n; from += batch {
-		err := o.cfg.Store.Update(func(tx *store.Tx) error {
-			for i := from; i < min(from+batch, n); i++ {
-				if err := f(tx, i); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // newID draws an id for a message submitted at t.
@@ -348,7 +335,7 @@ func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte) error
 		return err
 	}
 	for i, r := range rs {
-		j.parts = append(j.parts, &part{job: j, number: uint32(i), recipient: r})
+		j.parts = append(j.parts, newPart(j, uint32(i), r))
 	}
 	o.mu.Lock()
 	o.add(j)

@@ -41,16 +41,36 @@ func (o *Outbox) ReceiptTx(tx *store.Tx, account, to string, of seal.ID) error {
 	if err != nil {
 		return err
 	}
+	return o.tellTx(tx, account, to, seal.KindReceipt, content, o.cfg.Times.Receipt)
+}
+
+// keyTimes is how many times as long as a receipt a new append key waits in the
+// mean: it goes to many at once, who are not to be known by that as one user's
+// contacts.
+const keyTimes = 6
+
+// KeyTx queues in tx a message of no content to a contact, which brings them the
+// account's append key. It leaves at a random later time, unless other mail has
+// brought the key before.
+func (o *Outbox) KeyTx(tx *store.Tx, account, to string) error {
+	return o.tellTx(tx, account, to, seal.KindKey, nil, keyTimes*o.cfg.Times.Receipt)
+}
+
+// tellTx queues in tx something that no user wrote, to leave after a random time of
+// that mean.
+func (o *Outbox) tellTx(tx *store.Tx, account, to string, kind seal.Kind, content []byte, mean time.Duration) error {
 	now := o.cfg.Now()
 	id := newID(now)
-	wait := time.Duration(mathrand.ExpFloat64() * float64(o.cfg.Times.Receipt))
+	wait := time.Duration(mathrand.ExpFloat64() * float64(mean))
 	m := &message{
-		Version: recordVersion, Account: account, Kind: seal.KindReceipt, Submitted: now.UnixMilli(),
+		Version: recordVersion, Account: account, Kind: kind, Submitted: now.UnixMilli(),
 		Size: int64(len(content)), Recipients: 1, NotBefore: now.Add(wait).UnixMilli(),
 	}
 	r := recipient{Version: recordVersion, Address: to, Notify: NotifyNever, State: Queued}
-	if err := tx.Set(key(kindContent, id, 0), content); err != nil {
-		return err
+	if len(content) > 0 {
+		if err := tx.Set(key(kindContent, id, 0), content); err != nil {
+			return err
+		}
 	}
 	if err := put(tx, key(kindRecipient, id, 0), &r); err != nil {
 		return err
@@ -60,7 +80,7 @@ func (o *Outbox) ReceiptTx(tx *store.Tx, account, to string, of seal.ID) error {
 	}
 	tx.OnCommit(func() {
 		j := &job{id: id, message: m}
-		j.parts = []*part{{job: j, recipient: r}}
+		j.parts = []*part{newPart(j, 0, r)}
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.add(j)

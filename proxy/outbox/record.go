@@ -93,6 +93,7 @@ const (
 	kindContent   = 'c' // chunk number
 	kindRecipient = 'r' // recipient number
 	kindBlock     = 'b' // recipient number, block number: blocks not acknowledged yet
+	kindWork      = 'w' // recipient number, block number: the work for a block, where it costs any
 	kindSealed    = 's' // instead of id and numbers a seal.ID; the value is id and recipient number
 )
 
@@ -155,4 +156,25 @@ func deletePrefix(tx *store.Tx, p []byte) error {
 		}
 	}
 	return err
+}
+
+// batch is how many keys, or blocks, one transaction handles.
+const batch = 1000
+
+// inBatches calls f for 0 to n-1 in transactions of a bounded size.
+func (o *Outbox) inBatches(n int, f func(tx *store.Tx, i int) error) error {
+	for from := 0; from < n; from += batch {
+		err := o.cfg.Store.Update(func(tx *store.Tx) error {
+			for i := from; i < min(from+batch, n); i++ {
+				if err := f(tx, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
@@ -42,18 +43,29 @@ func (n *slotByHand) Query(ctx context.Context, _ mixclient.Service, _ []byte) (
 	return spool.EncodeReply(spool.StatusOK, spool.Empty{})
 }
 
+// byOpenLane is the part of an account that appends by the open lane and tells its
+// recipients nothing.
+type byOpenLane struct{}
+
+func (byOpenLane) Lane(string) (contacts.Lane, error)                   { return contacts.Lane{}, nil }
+func (byOpenLane) LaneRefused(string, contacts.Lane, spool.Terms) error { return nil }
+func (byOpenLane) Beside(seal.Kind, string) (map[uint64][]byte, func(*store.Tx) error, error) {
+	return nil, nil, nil
+}
+
 // self is an account that knows its own keys, and writes to itself.
 type self struct {
+	byOpenLane
 	keys    *keys.Account
 	network mixclient.Network
 }
 
-func (s self) Address() string                         { return s.keys.Address() }
-func (s self) Owns(a string) bool                      { return a == s.Address() }
-func (s self) Network() mixclient.Network              { return s.network }
-func (s self) Clean(message []byte) ([]byte, error)    { return message, nil }
-func (s self) Sender() (seal.Sender, error)            { return s.keys.Sender(), nil }
-func (s self) Learn(string, *spool.SignedBundle) error { return nil }
+func (s self) Address() string                                      { return s.keys.Address() }
+func (s self) Owns(a string) bool                                   { return a == s.Address() }
+func (s self) Network() mixclient.Network                           { return s.network }
+func (s self) Clean(message []byte) ([]byte, error)                 { return message, nil }
+func (s self) Sender() (seal.Sender, error)                         { return s.keys.Sender(), nil }
+func (s self) Learn(string, *spool.SignedBundle, spool.Terms) error { return nil }
 func (s self) Bundle(a string) (*spool.Bundle, error) {
 	bundle, _ := s.keys.Bundle()
 	return bundle, nil
@@ -88,7 +100,7 @@ func TestShortMailBesideALong(t *testing.T) {
 	events := make(chan progress.Event, 100)
 	o, err := Open(Config{
 		Store: st, Mailbox: mail, Times: DefaultTimes(),
-		Account: func(string) (Account, bool) { return self{k, network}, true },
+		Account: func(string) (Account, bool) { return self{keys: k, network: network}, true },
 		Observe: func(e progress.Event) { events <- e },
 	})
 	if err != nil {

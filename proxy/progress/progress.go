@@ -19,6 +19,7 @@ const (
 	Submitted Kind = iota // synced in the outbox: 250 may be answered
 	LookedUp              // the recipient's keys are known from their provider
 	Sealed                // for one recipient; Count blocks
+	Paid                  // block Index has its work, where the recipient is new
 	Sent                  // block Index left at a slot; Timing.Received is zero
 	Acked                 // block Index is in the spool
 	InSpool               // all blocks are

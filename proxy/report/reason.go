@@ -12,18 +12,23 @@ type Reason int
 // The reasons, with the status that each stands for. Those that say "delayed"
 // leave the message in the outbox.
 const (
-	UnknownUser     Reason = iota + 1 // failed 5.1.1: the provider has no such mailbox
-	UnknownProvider                   // failed 5.1.2: the network has no such provider
-	SpoolFull                         // failed 5.2.2: the mailbox stayed full until the end
-	Expired                           // failed 5.4.7: no answer until the end
-	KeyChanged                        // failed 5.7.5: held for a changed key until the end
-	KeyInvalid                        // failed 5.7.5: the provider gives no keys that verify
-	Delayed                           // delayed 4.4.7: no answer yet
-	DelayedFull                       // delayed 4.2.2: the mailbox is full
-	Held                              // delayed 4.7.5: held until the user decides on a changed key
-	InSpool                           // relayed 2.1.9: in the mailbox at the provider
-	Delivered                         // delivered 2.1.5: a receipt came
-	NotConfirmed                      // relayed 2.4.7: in the mailbox, but no receipt in time
+	UnknownUser      Reason = iota + 1 // failed 5.1.1: the provider has no such mailbox
+	UnknownProvider                    // failed 5.1.2: the network has no such provider
+	SpoolFull                          // failed 5.2.2: the mailbox stayed full until the end
+	Expired                            // failed 5.4.7: no answer until the end
+	KeyChanged                         // failed 5.7.5: held for a changed key until the end
+	KeyInvalid                         // failed 5.7.5: the provider gives no keys that verify
+	Delayed                            // delayed 4.4.7: no answer yet
+	DelayedFull                        // delayed 4.2.2: the mailbox is full
+	Held                               // delayed 4.7.5: held until the user decides on a changed key
+	InSpool                            // relayed 2.1.9: in the mailbox at the provider
+	Delivered                          // delivered 2.1.5: a receipt came
+	NotConfirmed                       // relayed 2.4.7: in the mailbox, but no receipt in time
+	Gone                               // failed 5.1.6: the account was deleted, or its keys revoked
+	Suspended                          // failed 5.2.1: the provider kept the account closed until the end
+	DelayedSuspended                   // delayed 4.2.1: the provider keeps the account closed
+	TooDear                            // failed 5.7.1: the provider asked for too much work until the end
+	DelayedTooDear                     // delayed 4.7.1: the provider asks for too much work
 )
 
 // statusUnconfirmed marks NotConfirmed, for which RFC 3463 has no code: X.4.7 is
@@ -43,6 +48,16 @@ var reasons = map[Reason]struct{ action, status, text string }{
 		"This person's keys have changed since you last wrote to each other, and the change was not accepted in time, so the message was not sent. That happens when someone sets up a new computer; it would also happen if someone were pretending to be them. Ask them by another way whether their safety number is the one that mailproxy shows, accept the new keys if it is, and send the message again."},
 	KeyInvalid: {ActionFailed, "5.7.5",
 		"{domain} gave no keys for this address that could be verified, so the message could not be sealed and was not sent. There is nothing that you can repair: tell the person, who should start their mailproxy or ask their provider, and send the message again later."},
+	Gone: {ActionFailed, "5.1.6",
+		"This address is not used any more: its owner, or {domain}, has deleted the account or taken back its keys, and nobody else can be given it. Ask the person by another way for a new address, and send the message there."},
+	Suspended: {ActionFailed, "5.2.1",
+		"{domain} has suspended this account, and had not opened it again in the whole time that mailproxy kept trying. Tell the person by another way, who should ask their provider, and send the message again after that."},
+	TooDear: {ActionFailed, "5.7.1",
+		"You have no key for this person's mailbox yet, and {domain} asks new correspondents for more computing work than mailproxy does, as a provider does under attack. It stayed so during the whole time that mailproxy kept trying. Ask the person by another way to write to you first: with that mail comes a key for their mailbox, and no work is needed any more."},
+	DelayedSuspended: {ActionDelayed, "4.2.1",
+		"{domain} has suspended this account for the moment. You need not send the message again: mailproxy keeps trying{until}. If it is urgent, tell the person by another way, who should ask their provider."},
+	DelayedTooDear: {ActionDelayed, "4.7.1",
+		"You have no key for this person's mailbox yet, and {domain} asks new correspondents for more computing work than mailproxy does at the moment, as a provider does under attack. You need not send the message again: mailproxy keeps trying{until}. It goes out at once if the person writes to you first."},
 	Delayed: {ActionDelayed, "4.4.7",
 		"The message could not be delivered yet. You need not do anything, and should not send it again: mailproxy keeps trying{until}."},
 	DelayedFull: {ActionDelayed, "4.2.2",
