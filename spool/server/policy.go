@@ -93,6 +93,9 @@ func DefaultPolicy() Policy {
 // within the quotas: of demos and tests, and of a closed network.
 func OpenPolicy() Policy { return Policy{OpenLane: true} }
 
+// maxRefill is how long an empty bucket takes to be full again at most.
+const maxRefill = 30 * 24 * time.Hour
+
 // defaultChecks is a fifth of a core with work.Default.
 var defaultChecks = Rate{PerSecond: 50, Burst: 100}
 
@@ -147,8 +150,11 @@ func (p Policy) complete(l Limits) (*policy, error) {
 		q.lanes[lane] = lp
 	}
 	for _, r := range []Rate{p.Open.Rate, p.Contacts.Rate, p.Strangers.Rate, p.Checks, p.Reads, p.Lookups, p.New} {
-		if !(r.PerSecond >= 0) || math.IsInf(r.PerSecond, 0) || r.Burst < 0 || r.PerSecond > 0 && r.Burst < 1 {
-			return nil, errors.New("policy of the spool: a rate needs a burst of at least 1, and neither is below zero")
+		switch {
+		case !(r.PerSecond >= 0) || math.IsInf(r.PerSecond, 0) || r.Burst < 0:
+			return nil, errors.New("policy of the spool: a rate, or its burst, is below zero or no number")
+		case r.PerSecond > 0 && (r.Burst < 1 || float64(r.Burst)/r.PerSecond > maxRefill.Seconds()):
+			return nil, fmt.Errorf("policy of the spool: a rate of %g in a second cannot have a burst of %d", r.PerSecond, r.Burst)
 		}
 	}
 	for _, name := range p.Reserved {

@@ -178,6 +178,7 @@ func TestPolicyRefuses(t *testing.T) {
 		"raise overflow": func(p *Policy) { p.Raise = 255 },
 		"checks":         func(p *Policy) { p.Checks = Rate{Burst: 1} },
 		"burst":          func(p *Policy) { p.Reads = Rate{PerSecond: 1} },
+		"refill":         func(p *Policy) { p.Reads = Rate{PerSecond: 1e-9, Burst: 1} },
 		"rate":           func(p *Policy) { p.Contacts.Rate.PerSecond = -1 },
 		"quota":          func(p *Policy) { p.Open.Quota.Blocks = -1 },
 		"age":            func(p *Policy) { p.MaxAge = -1 },
