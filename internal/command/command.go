@@ -19,7 +19,8 @@ import (
 type Common struct {
 	Version versionCmd `cmd:"" help:"Print the version."`
 
-	Verbose bool `help:"Log what happens, not only what is wrong." short:"v"`
+	VersionFlag kong.VersionFlag `help:"Print the version, as the command does." name:"version"`
+	Verbose     bool             `help:"Log what happens, not only what is wrong." short:"v"`
 }
 
 // Logger returns the program's log.
@@ -31,17 +32,22 @@ func (c *Common) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
-// program is the name of the program, for versionCmd.
-type program string
-
-type versionCmd struct{}
-
-func (versionCmd) Run(name program) error {
+// versionOf says which version of the program this is.
+func versionOf(program string) string {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 	}
-	fmt.Println(name, version)
+	return program + " " + version
+}
+
+// versionVar is where kong.VersionFlag looks for what to print.
+const versionVar = "version"
+
+type versionCmd struct{}
+
+func (versionCmd) Run(vars kong.Vars) error {
+	fmt.Println(vars[versionVar])
 	return nil
 }
 
@@ -52,6 +58,7 @@ func Main(name, description string, cli any) {
 	parser := kong.Must(cli,
 		kong.Name(name),
 		kong.Description(description),
+		kong.Vars{versionVar: versionOf(name)},
 		kong.ShortUsageOnError(), // the whole would push the error out of sight
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
@@ -61,7 +68,6 @@ func Main(name, description string, cli any) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	k.BindTo(ctx, (*context.Context)(nil))
-	k.Bind(program(name))
 	if err := k.Run(cli); err != nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return
