@@ -317,16 +317,28 @@ func writeReady(file string, w *demo.World) error {
 }
 
 // writeConfig writes the network document and a configuration, so that
-// "mailproxy run" can join the demo's network from another terminal.
+// "mailproxy run" can join the demo's network from another terminal. What is set in
+// one from an earlier run stays, but for the network, which is new.
 func (d *demoCmd) writeConfig(dir string, w *demo.World) error {
 	if err := os.WriteFile(filepath.Join(dir, "network.note"), w.Network.Note, 0o644); err != nil {
 		return fmt.Errorf("write network document: %w", err)
 	}
-	cfg := proxy.DefaultConfig()
-	cfg.Dir = "another-user"
+	file := filepath.Join(dir, "another-user.toml")
+	cfg, err := proxy.LoadConfig(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		cfg = proxy.DefaultConfig()
+		cfg.Listen = proxy.ListenConfig{SMTP: "127.0.0.1:2025", IMAP: "127.0.0.1:2143", POP3: "127.0.0.1:2110"}
+		cfg.Dir = "another-user"
+	case err != nil:
+		return err
+	default: // all but the network is the user's
+		if rel, err := filepath.Rel(dir, cfg.Dir); err == nil && filepath.IsLocal(rel) {
+			cfg.Dir = rel
+		}
+	}
 	cfg.Network = networkConfig("network.note", w.Network)
-	cfg.Listen = proxy.ListenConfig{SMTP: "127.0.0.1:2025", IMAP: "127.0.0.1:2143", POP3: "127.0.0.1:2110"}
-	return cfg.Write(filepath.Join(dir, "another-user.toml"))
+	return cfg.Write(file)
 }
 
 func networkConfig(document string, n *local.Network) proxy.NetworkConfig {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
+	"mailproxy/internal/durable"
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
 	"mailproxy/mixnet/directory"
@@ -118,16 +120,20 @@ func keptGateway(cfg proxy.Config, d *directory.Document) (string, error) {
 		return cfg.Network.Gateway, nil
 	}
 	file := filepath.Join(cfg.Dir, "gateway")
-	if b, err := os.ReadFile(file); err == nil {
-		if _, err := d.Named(string(b), directory.RoleGateway); err == nil {
-			return string(b), nil
+	kept, err := os.ReadFile(file)
+	switch {
+	case err == nil:
+		if _, err := d.Named(string(kept), directory.RoleGateway); err == nil {
+			return string(kept), nil
 		}
+	case !errors.Is(err, fs.ErrNotExist): // a choice that is only out of reach is not made anew
+		return "", fmt.Errorf("read which gateway was chosen: %w", err)
 	}
 	name := builtin.ChooseGateway(d)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return "", fmt.Errorf("make data directory: %w", err)
 	}
-	if err := os.WriteFile(file, []byte(name), 0o600); err != nil {
+	if err := durable.WriteFile(file, []byte(name), 0o600); err != nil {
 		return "", fmt.Errorf("keep gateway: %w", err)
 	}
 	return name, nil
@@ -253,7 +259,7 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		}
 		fmt.Printf("  sent so far: %d for mail, %d reads, %d cover; %d got lost\n", n.SlotsMail, n.SlotsRead, n.SlotsCover, n.Lost)
 		if n.LoopsSent > 0 {
-			fmt.Printf("  of %d loops that measure loss %d are back\n", n.LoopsSent, n.LoopsBack)
+			fmt.Printf("  loops that measure loss: %d sent, %d back\n", n.LoopsSent, n.LoopsBack)
 			if n.LoopAlarm {
 				fmt.Printf("  WARNING: %.0f %% of the last ones were lost: a node is broken, or packets are dropped on purpose\n", 100*n.LoopsLost)
 			}
