@@ -55,7 +55,7 @@ func (c *council) under(name string, doc *directory.Document, e directory.Epoch)
 func (c *council) keepPublishing(names ...string) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	c.t.Cleanup(func() { close(done); <-ended })
-	clients := map[string]*Client{}
+	p, clients := c.doc.Parameters, map[string]*Client{}
 	for _, name := range names {
 		clients[name] = c.client(name)
 	}
@@ -63,7 +63,7 @@ func (c *council) keepPublishing(names ...string) {
 		defer close(ended)
 		descriptors := map[string]*directory.SignedDescriptor{}
 		for {
-			e := c.epoch()
+			e := p.EpochAt(time.Now())
 			for name, client := range clients {
 				for _, e := range []directory.Epoch{e, e + 1} {
 					key := name + e.String()
