@@ -21,6 +21,38 @@ import (
 // configName is the configuration's file in a node's directory.
 const configName = "mixnode.toml"
 
+// config is the configuration: what all nodes have, and a gateway's own.
+type config struct {
+	nodedir.Config
+	Gateway *gatewayConfig `toml:"gateway,omitempty"`
+}
+
+// gatewayConfig says how many a gateway serves.
+type gatewayConfig struct {
+	MaxClients int `toml:"max_clients" comment:"how many clients may be connected at once; each takes up to 0.7 MB of memory"`
+}
+
+// check returns an error that says what is wrong in file, or nil.
+func (c *config) check(file string) error {
+	switch {
+	case c.Gateway == nil:
+		return nil
+	case c.Role != directory.RoleGateway:
+		return fmt.Errorf("configuration %s has settings of a gateway, and the node is a %s", file, c.Role)
+	case c.Gateway.MaxClients < 1:
+		return fmt.Errorf("configuration %s: gateway.max_clients must be above 0", file)
+	}
+	return nil
+}
+
+// maxClients returns the bound on a gateway's clients.
+func (c *config) maxClients() int {
+	if c.Gateway == nil {
+		return node.MostClients
+	}
+	return c.Gateway.MaxClients
+}
+
 type initCmd struct {
 	Dir       string   `help:"Directory of the node; it is made." required:"" type:"path" placeholder:"DIR"`
 	Name      string   `help:"Name of the node, unique in the network." required:""`
@@ -47,12 +79,15 @@ func (i *initCmd) Run() error {
 	if threshold == 0 && len(i.Trust) > 0 {
 		threshold = len(i.Trust)/2 + 1
 	}
+	cfg := config{Config: nodedir.Config{
+		Version: nodedir.ConfigVersion, Role: directory.Role(i.Role), Listen: listen,
+		Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
+	}}
+	if cfg.Role == directory.RoleGateway {
+		cfg.Gateway = &gatewayConfig{MaxClients: node.MostClients}
+	}
 	made, err := nodedir.Make(i.Dir, configName,
-		directory.Node{Name: i.Name, Operator: i.Operator, Role: directory.Role(i.Role), Layer: i.Layer, Address: i.Address},
-		nodedir.Config{
-			Version: nodedir.ConfigVersion, Role: directory.Role(i.Role), Listen: listen,
-			Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
-		})
+		directory.Node{Name: i.Name, Operator: i.Operator, Role: directory.Role(i.Role), Layer: i.Layer, Address: i.Address}, cfg)
 	if err != nil {
 		return err
 	}
@@ -68,8 +103,11 @@ type runCmd struct {
 
 // Run runs the node until ctx ends.
 func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
-	var cfg nodedir.Config
-	if err := nodedir.Read(r.Config, &cfg, &cfg); err != nil {
+	var cfg config
+	if err := nodedir.Read(r.Config, &cfg.Config, &cfg); err != nil {
+		return err
+	}
+	if err := cfg.check(r.Config); err != nil {
 		return err
 	}
 	identity, err := nodedir.Identity(cfg.Dir())
@@ -105,8 +143,8 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 			fmt.Println("stopping")
 			return m.stop()
 		case <-hup:
-			var fresh nodedir.Config
-			said, err := nodedir.Reload(r.Config, &fresh, &fresh, m.reload)
+			var fresh config
+			said, err := nodedir.Reload(r.Config, &fresh.Config, &fresh, m.reload)
 			if err != nil {
 				c.Logger().Error("mixnode: not all of the configuration could be taken up anew, and what was in use stays", "err", err)
 			}
@@ -131,7 +169,7 @@ type member struct {
 }
 
 // start starts the one role.
-func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory.Node, identity ed25519.PrivateKey, l net.Listener) (*member, error) {
+func start(c *cli, cfg *config, doc *directory.Document, self *directory.Node, identity ed25519.PrivateKey, l net.Listener) (*member, error) {
 	earlier, err := cfg.Earlier(doc)
 	if err != nil {
 		c.Logger().Warn("mixnode: without the earlier network document it may take an epoch until this node takes part", "err", err)
@@ -152,7 +190,9 @@ func start(c *cli, cfg *nodedir.Config, doc *directory.Document, self *directory
 	if err != nil {
 		return nil, err
 	}
-	n, err := node.Start(node.Config{Document: doc, Earlier: earlier, Identity: identity, Keys: keys, Listener: l, Logger: c.Logger()})
+	n, err := node.Start(node.Config{
+		Document: doc, Earlier: earlier, Identity: identity, Keys: keys, Listener: l, MaxClients: cfg.maxClients(), Logger: c.Logger(),
+	})
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())
 	}

@@ -17,10 +17,12 @@ const (
 	keepReplies = 64               // for each client, connected or not; the oldest makes room
 	keepFor     = time.Minute      // after the connection was lost
 	keepClients = 1024             // clients that are away; the one away longest makes room
-	mostClients = 5000             // connected at once, unless Config says otherwise
 	clientIdle  = 5 * time.Minute  // silence after which a client counts as gone: it sends more than one packet a second
 	tidyEvery   = 10 * time.Second // how often those away too long are forgotten
 )
+
+// MostClients are connected to a gateway at once, unless its operator says otherwise.
+const MostClients = 5000
 
 // clients are those of a gateway.
 type clients struct {

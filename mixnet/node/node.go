@@ -74,7 +74,8 @@ type Config struct {
 	// epoch, at most directory.MaxNotice bytes. It is asked once for each, when the
 	// descriptor is made, and must return at once; nil announces nothing.
 	Notice func() []byte
-	// MaxClients bounds the clients connected to a gateway at once; 0 means 5000.
+	// MaxClients bounds the clients connected to a gateway at once; 0 means
+	// MostClients.
 	// Each takes about 0.1 MB, and 0.6 MB more while it does not take its replies.
 	MaxClients int
 	Logger     *slog.Logger     // nil discards
@@ -137,7 +138,7 @@ func Start(cfg Config) (*Node, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.MaxClients == 0 {
-		cfg.MaxClients = mostClients
+		cfg.MaxClients = MostClients
 	}
 	end, err := wire.NewEnd(cfg.Identity, cfg.Document.Parameters.Packet(), cfg.Tap)
 	if err != nil {
