@@ -40,7 +40,7 @@ func (c *council) change(edit func(*directory.Document)) *directory.Document {
 // later epoch.
 func (c *council) under(name string, doc *directory.Document, e directory.Epoch) directory.Epoch {
 	c.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if v := c.running[name].views.Latest(); v != nil && v.Epoch >= e && v.Document == doc {
 			return v.Epoch
 		}
