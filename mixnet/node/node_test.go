@@ -358,7 +358,11 @@ func TestProcessingTimeDoesNotShow(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		for _, took := range []time.Duration{0, answerQuantum / 3, answerQuantum / 2} {
+		for _, took := range []time.Duration{0, answerQuantum / 3, answerQuantum / 2, answerQuantum * 3 / 2} {
+			want, late := answerQuantum, uint64(0)
+			if took > answerQuantum {
+				want, late = 2*answerQuantum, 1
+			}
 			out := wire.NewLink(nil, "", directory.Key{}, 8, nil)
 			next := sphinx.NodeID{1}
 			n := &Node{
@@ -379,8 +383,11 @@ func TestProcessingTimeDoesNotShow(t *testing.T) {
 			if _, err := out.Get(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if left := time.Since(start); left != answerQuantum {
-				t.Errorf("the reply of a service that took %v left after %v, want %v", took, left, answerQuantum)
+			if left := time.Since(start); left != want {
+				t.Errorf("the reply of a service that took %v left after %v, want %v", took, left, want)
+			}
+			if got := n.Counters.Late.Load(); got != late {
+				t.Errorf("after a reply that took %v, %d are counted as late", took, got)
 			}
 			n.wg.Wait()
 		}

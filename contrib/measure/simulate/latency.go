@@ -9,7 +9,7 @@ import (
 
 // answerAfter is how long after a query its answer leaves a service node, in
 // seconds (answerQuantum in mixnet/node).
-const answerAfter = 0.020
+const answerAfter = 0.050
 
 // latency is how long small mails take, in seconds.
 type latency struct{ known, first spread }
