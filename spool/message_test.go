@@ -57,7 +57,7 @@ func requests(t testing.TB) []Request {
 		register, replace, read, access, revoke, invited,
 		&Log{From: 7, Size: 9, Edge: true},
 		&Lookup{Name: "alice"},
-		&Lookup{Name: "alice", Size: MaxSequence},
+		&Lookup{Name: "alice", Size: MaxLogSize},
 		&Append{Spool: ID{9}, Block: block},
 		&Append{Spool: ID{9}, Block: block, Lane: &LaneProof{Lane: 255, Proof: make([]byte, MaxProofSize)}},
 	}

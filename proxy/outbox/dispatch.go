@@ -132,7 +132,10 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	}
 	var bundle *spool.SignedBundle
 	if err == nil {
-		bundle, _, err = client.New(network, service, client.Signing{}).Lookup(ctx, name)
+		var found *client.Found
+		if found, err = client.New(network, service, client.Signing{}).Lookup(ctx, name, 0); err == nil {
+			bundle = found.Signed
+		}
 	}
 	if err == nil {
 		err = a.Learn(address, bundle, spool.Terms{})

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"time"
 
-	"mailproxy/internal/address"
 	"mailproxy/mixclient"
 	"mailproxy/spool"
 )
@@ -111,25 +110,6 @@ func (c *Client) Replace(ctx context.Context, identity ed25519.PrivateKey, bundl
 		return fmt.Errorf("replace key bundle: %w", err)
 	}
 	return nil
-}
-
-// Lookup returns the bundle of a name, the local part of a canonical address at
-// the service's domain. The bundle's signature and address have been checked;
-// whether its identity is the right one is for the caller to say.
-func (c *Client) Lookup(ctx context.Context, name string) (*spool.SignedBundle, *spool.Bundle, error) {
-	var reply spool.LookupReply
-	if _, err := c.ask(ctx, &spool.Lookup{Name: name}, &reply); err != nil {
-		return nil, nil, fmt.Errorf("look up key bundle: %w", err)
-	}
-	b, err := reply.Bundle.Open()
-	if err != nil {
-		// Not with %w: the fault is the service's, and may pass.
-		return nil, nil, fmt.Errorf("look up key bundle: %w: %v", ErrReply, err)
-	}
-	if got, err := address.Canonical(b.Address); err != nil || got != b.Address || got != name+"@"+c.svc.Provider {
-		return nil, nil, fmt.Errorf("look up key bundle: %w: it is another address's", ErrReply)
-	}
-	return &reply.Bundle, b, nil
 }
 
 // Append puts a block of spool.BlockSize bytes into a spool, by the open lane if

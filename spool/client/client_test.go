@@ -119,7 +119,7 @@ func TestClient(t *testing.T) {
 			t.Fatalf("%s: %v, temporary %v; want %v", what, err, client.IsTemporary(err), want)
 		}
 	}
-	_, _, err := c.Lookup(ctx, "alice")
+	_, err := c.Lookup(ctx, "alice", 0)
 	check("look up nobody", err, client.ErrNoUser, false)
 	_, err = c.Append(ctx, w.spool(), storetest.Block(1), nil)
 	check("append to no spool", err, client.ErrNoSpool, false)
@@ -150,9 +150,9 @@ func TestClient(t *testing.T) {
 	_, err = c.Append(ctx, w.spool(), storetest.Block(3), &spool.LaneProof{Lane: 9, Proof: []byte{1}})
 	check("append by an unknown lane", err, client.ErrLane, false)
 
-	signed, b, err := c.Lookup(ctx, "alice")
-	if err != nil || b.Version != 2 || !bytes.Equal(signed.Body, w.bundle(t, 2).Body) {
-		t.Fatalf("look up: %+v, %v", b, err)
+	f, err := c.Lookup(ctx, "alice", 1)
+	if err != nil || f.Bundle.Version != 2 || !bytes.Equal(f.Signed.Body, w.bundle(t, 2).Body) || f.Index != 0 || f.Record.Version != 1 {
+		t.Fatalf("look up: %+v, %v", f, err)
 	}
 
 	// A wrong clock is told apart, with the service's time.
@@ -187,7 +187,7 @@ func TestLookupChecksTheBundle(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := client.New(answering{reply: reply}, north, client.Signing{})
-		if _, _, err := c.Lookup(t.Context(), name); !errors.Is(err, client.ErrReply) || !client.IsTemporary(err) {
+		if _, err := c.Lookup(t.Context(), name, 0); !errors.Is(err, client.ErrReply) || !client.IsTemporary(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

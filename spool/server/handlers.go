@@ -81,9 +81,10 @@ func (s *Server) lookup(ctx context.Context, r *spool.Lookup) (any, spool.Status
 	if e.Suspended {
 		return nil, spool.StatusSuspended
 	}
+	proof, status := s.prove(ctx, r.Size, e.Log.Index)
 	return spool.LookupReply{
-		Bundle: e.Bundle, Index: e.Log.Index, Kind: e.Log.Kind, Version: e.Log.Version, Terms: s.terms(p, now),
-	}, spool.StatusOK
+		Bundle: e.Bundle, Index: e.Log.Index, Kind: e.Log.Kind, Version: e.Log.Version, Proof: proof, Terms: s.terms(p, now),
+	}, status
 }
 
 func (s *Server) read(ctx context.Context, r *spool.Read) (body any, status spool.Status, last uint64) {

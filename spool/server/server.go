@@ -91,6 +91,8 @@ type Server struct {
 	crowds crowds
 	toll   *toll
 
+	head lastHead
+
 	answers [types][256]atomic.Uint64 // by request type (0: none) and status
 	took    [types]latency
 	swept   atomic.Uint64
@@ -191,6 +193,8 @@ func (s *Server) Answer(ctx context.Context, request []byte) []byte {
 			status = s.access(ctx, r)
 		case *spool.Revoke:
 			status = s.revoke(ctx, r)
+		case *spool.Log:
+			body, status = s.records(ctx, r)
 		default:
 			status = spool.StatusUnknownRequest
 		}
