@@ -230,7 +230,7 @@ func (o *options) observe(ctx context.Context, s *setting, rounds int) (windows 
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", round+1, err)
 		}
-		fmt.Printf("round %d of %d: %v\n", round+1, rounds, time.Since(begin).Round(time.Second))
+		fmt.Printf("round %d of %d took %v\n", round+1, rounds, time.Since(begin).Round(time.Second))
 		for i := range list {
 			w := window{scenario: list[i].scenario, client: len(all) + i}
 			w.train, w.half = trains(round, list[i].number)

@@ -236,11 +236,18 @@ func (r *round) record(ctx context.Context) ([]recording, error) {
 	if err != nil {
 		return nil, err
 	}
+	watching, stop := context.WithCancel(ctx)
+	machine := make(chan *strain, 1)
+	go func() { machine <- watchMachine(watching) }()
 	start := time.Since(r.rec.began)
-	if err := r.mails(ctx); err != nil {
+	err = r.mails(ctx)
+	end := time.Since(r.rec.began)
+	stop()
+	strain := <-machine
+	if err != nil {
 		return nil, err
 	}
-	end := time.Since(r.rec.began)
+	fmt.Println(strain)
 	err = r.each(func(s scenario, i int, d *daemon) error {
 		n, err := d.status(ctx)
 		u := r.usage(d)
