@@ -11,14 +11,18 @@
 // because the process has the directory to itself; a store that several processes
 // share would do without it.
 //
+// Blocks are in files of their own (package blockfile), 64 MiB each, and all else
+// is in internal/store's. A file whose blocks were all removed goes at once; when
+// removed blocks take more than half as much as present ones do, and 256 MiB,
+// what is present in the emptiest file is moved into a new one.
+//
 // The keys, each beginning with a letter; numbers are big-endian, times are Unix
 // nanoseconds:
 //
 //	F                        → version of this layout
 //	n name                   → CBOR of a name's record
 //	s spool                  → CBOR of a spool's record
-//	b spool sequence         → the block
-//	m spool sequence         → time of its append, its lane, its id
+//	m spool sequence         → of a block: time of its append, lane, where it is, id
 //	t time spool sequence    → nothing: blocks by age
 //	i spool id               → sequence if the block is present; if it is
 //	                           remembered, zero, lane and time of its removal
@@ -30,15 +34,19 @@
 package badgerstore
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"mailproxy/internal/store"
 	"mailproxy/spool"
+	"mailproxy/spool/badgerstore/blockfile"
 	"mailproxy/spool/server"
 )
 
@@ -51,6 +59,9 @@ var (
 	ErrRecord = errors.New("record of the spool store cannot be read")
 	// ErrFormat is wrapped by the errors about a store that another release wrote.
 	ErrFormat = errors.New("spool store has another format")
+	// ErrDamaged is wrapped by the errors about blocks that are not what was
+	// appended.
+	ErrDamaged = blockfile.ErrDamaged
 	// ErrClosed is returned for changes after Close.
 	ErrClosed = errors.New("spool store is closed")
 )
@@ -67,12 +78,17 @@ type Options struct {
 	// Free replaces the question to the system of how much is free, in tests.
 	Free   func() (int64, error)
 	Logger *slog.Logger // nil: none
+
+	// For the tests of this package; zero: the defaults.
+	slots int
+	slack int64
 }
 
 // A Store is a server.Store on disk. Its methods may be called from any goroutine.
 type Store struct {
-	db  *store.Store
-	log *slog.Logger
+	db    *store.Store
+	files *blockfile.Files
+	log   *slog.Logger
 
 	changes chan *change   // to the writer
 	closing chan struct{}  // closed by Close
@@ -85,6 +101,14 @@ type Store struct {
 	stats  server.Stats // without Oldest
 
 	ages ages
+
+	usage      usage
+	slack      int64
+	counted    chan struct{} // closed when usage is
+	countedOK  bool          // set before
+	collecting sync.Mutex    // held by who gives room back
+	cancel     context.CancelFunc
+	collector  sync.WaitGroup
 }
 
 var _ server.Store = (*Store)(nil)
@@ -95,13 +119,17 @@ func Open(o Options) (*Store, error) {
 	if o.Reserve == 0 {
 		o.Reserve = DefaultReserve
 	}
-	db, err := store.Open(store.Options{Dir: o.Dir, Key: o.Key, Reserve: o.Reserve, Free: o.Free, Logger: o.Logger})
+	db, err := store.Open(store.Options{
+		Dir: o.Dir, Key: o.Key, Reserve: o.Reserve, Free: o.Free, Logger: o.Logger, Tables: true,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open spool store: %w", err)
 	}
 	s := &Store{
 		db: db, log: o.Logger,
 		changes: make(chan *change, maxChanges), closing: make(chan struct{}),
+		usage:   usage{live: make(map[uint32]int64), damaged: make(map[uint32]bool)},
+		counted: make(chan struct{}), slack: cmp.Or(o.slack, slackBytes),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -110,18 +138,40 @@ func Open(o Options) (*Store, error) {
 	if err == nil {
 		err = s.load()
 	}
+	if err == nil {
+		s.files, err = blockfile.Open(blockfile.Options{
+			Dir: filepath.Join(o.Dir, blocksDir), Key: o.Key, Size: filedSize, Slots: cmp.Or(o.slots, fileSlots),
+		})
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open spool store %s: %w", o.Dir, err), db.Close())
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	began := make(chan struct{})
+	s.collector.Go(func() {
+		s.collectUntil(ctx, func() error {
+			return s.db.View(func(tx *store.Tx) error {
+				close(began)
+				return s.count(ctx, tx)
+			})
+		})
+	})
+	<-began
 	s.writer.Go(s.write)
 	return s, nil
 }
 
+// blocksDir is where the files of blocks are, in the store's directory.
+const blocksDir = "blocks"
+
 // Close waits for the changes that are under way and closes the files.
 func (s *Store) Close() error {
+	s.cancel()
 	close(s.closing)
+	s.collector.Wait()
 	s.writer.Wait()
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.files.Close(), s.db.Close()); err != nil {
 		return fmt.Errorf("close spool store: %w", err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"mailproxy/internal/store"
 	"mailproxy/spool"
+	"mailproxy/spool/badgerstore/blockfile"
 	"mailproxy/spool/server"
 )
 
@@ -52,16 +53,19 @@ func (b *batch) append(a server.Append, room error) (have bool, err error) {
 	case room != nil:
 		return false, room
 	}
+	filed, err := b.s.files.Append(fileBlock(a.Spool, r.Last+1, a.Block))
+	if err != nil {
+		return false, fullOr(err)
+	}
 	r.Last++
 	if r.blocks() == 0 {
 		r.First = r.Last
 	}
 	r.Blocks[a.Lane]++
 	seq := number(r.Last)
-	m := meta{at: [8]byte(stamp(a.Now)), lane: a.Lane, id: a.ID}
+	m := meta{at: [8]byte(stamp(a.Now)), lane: a.Lane, place: filed, id: a.ID}
 	k := known{seq: r.Last}
 	for _, kv := range [][2][]byte{
-		{key('b', a.Spool[:], seq), a.Block},
 		{key('m', a.Spool[:], seq), m.encode()},
 		{key('t', m.at[:], a.Spool[:], seq), nil},
 		{idKey, k.encode()},
@@ -71,6 +75,7 @@ func (b *batch) append(a server.Append, room error) (have bool, err error) {
 		}
 	}
 	b.setSpool(a.Spool, r)
+	b.placed = append(b.placed, filed)
 	b.stats.Blocks++
 	b.stats.Bytes += spool.BlockSize
 	if b.oldest.IsZero() || a.Now.Before(b.oldest) {
@@ -94,13 +99,28 @@ func (s *Store) Read(ctx context.Context, id spool.ID, cursor, want uint64) (rep
 	if cursor >= r.Last || r.blocks() == 0 {
 		return spool.ReadReply{Last: r.Last}, nil
 	}
-	err = s.db.View(func(tx *store.Tx) (err error) {
+	for try := 0; ; try++ {
+		reply, err = s.readFiled(id, cursor, want)
+		// A block may have been moved since the snapshot was taken, and its file
+		// removed: then it is elsewhere in the next.
+		if err == nil || !errors.Is(err, blockfile.ErrGone) || try == 3 {
+			break
+		}
+	}
+	if err != nil {
+		return spool.ReadReply{}, fmt.Errorf("read: %w", err)
+	}
+	return reply, nil
+}
+
+func (s *Store) readFiled(id spool.ID, cursor, want uint64) (reply spool.ReadReply, err error) {
+	err = s.db.View(func(tx *store.Tx) error {
 		// What is in memory may be of before this snapshot.
 		r, err := readSpool(tx, id)
-		if err != nil {
-			return err
+		if err == nil {
+			err = r.readable()
 		}
-		if err := r.readable(); err != nil {
+		if err != nil {
 			return err
 		}
 		reply.Last = r.Last
@@ -114,22 +134,33 @@ func (s *Store) Read(ctx context.Context, id spool.ID, cursor, want uint64) (rep
 			return err
 		}
 		reply.Seq = reply.Lowest
+		m := meta{}
 		if want > cursor && want != reply.Lowest {
-			have, err := tx.Has(key('m', id[:], number(want)))
-			if err != nil {
+			switch m, err = getMeta(tx, id, want); {
+			case err == nil:
+				reply.Seq = want
+			case !errors.Is(err, store.ErrNotFound):
 				return err
 			}
-			if have {
-				reply.Seq = want
+		}
+		if reply.Seq != want || want == reply.Lowest {
+			if m, err = getMeta(tx, id, reply.Seq); err != nil {
+				return err
 			}
 		}
-		reply.Block, err = tx.Get(key('b', id[:], number(reply.Seq)))
+		reply.Block, err = s.block(place{id, reply.Seq}, m)
 		return err
 	})
+	return reply, err
+}
+
+// block reads a block from its file.
+func (s *Store) block(p place, m meta) ([]byte, error) {
+	filed, err := s.files.Read(m.place)
 	if err != nil {
-		return spool.ReadReply{}, fmt.Errorf("read: %w", err)
+		return nil, fmt.Errorf("block %d of spool %x: %w", p.seq, p.spool[:4], err)
 	}
-	return reply, nil
+	return unfile(filed, p, m)
 }
 
 // edge returns the number of the first block from one on, upwards or downwards;
@@ -229,18 +260,14 @@ func (s *Store) remove(ctx context.Context, places []place, now time.Time) (remo
 func (b *batch) removeBlock(p place, r *spoolRecord, now time.Time) (gone bool, err error) {
 	seq := number(p.seq)
 	metaKey := key('m', p.spool[:], seq)
-	raw, err := b.Get(metaKey)
+	m, err := getMeta(b.Tx, p.spool, p.seq)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil // somebody else removed it
 	}
 	if err != nil {
 		return false, err
 	}
-	m, err := decodeMeta(raw)
-	if err != nil {
-		return false, err
-	}
-	for _, k := range [][]byte{metaKey, key('b', p.spool[:], seq), key('t', m.at[:], p.spool[:], seq)} {
+	for _, k := range [][]byte{metaKey, key('t', m.at[:], p.spool[:], seq)} {
 		if err := b.Delete(k); err != nil {
 			return false, err
 		}
@@ -269,6 +296,7 @@ func (b *batch) removeBlock(p place, r *spoolRecord, now time.Time) (gone bool, 
 		r.First = r.Last + 1
 	}
 	b.setSpool(p.spool, r)
+	b.freed = append(b.freed, m.place)
 	b.stats.Blocks--
 	b.stats.Bytes -= spool.BlockSize
 	return true, nil

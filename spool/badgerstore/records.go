@@ -9,6 +9,7 @@ import (
 	"mailproxy/internal/codec"
 	"mailproxy/internal/store"
 	"mailproxy/spool"
+	"mailproxy/spool/badgerstore/blockfile"
 	"mailproxy/spool/server"
 )
 
@@ -126,16 +127,18 @@ func decode(raw []byte, record any, format *uint8) error {
 
 // meta is what is known of a block that is present.
 type meta struct {
-	at   [8]byte // stamp of its append
-	lane spool.Lane
-	id   spool.BlockID
+	at    [8]byte // stamp of its append
+	lane  spool.Lane
+	place blockfile.Place
+	id    spool.BlockID
 }
 
-const metaSize = 8 + 1 + spool.BlockIDSize
+const metaSize = 8 + 1 + blockfile.PlaceSize + spool.BlockIDSize
 
 func (m *meta) encode() []byte {
 	b := append(make([]byte, 0, metaSize), m.at[:]...)
 	b = append(b, byte(m.lane))
+	b = append(b, m.place.Encode()...)
 	return append(b, m.id[:]...)
 }
 
@@ -145,8 +148,41 @@ func decodeMeta(b []byte) (m meta, err error) {
 	}
 	copy(m.at[:], b)
 	m.lane = spool.Lane(b[8])
-	copy(m.id[:], b[9:])
+	m.place = blockfile.DecodePlace(b[9:])
+	copy(m.id[:], b[9+blockfile.PlaceSize:])
 	return m, nil
+}
+
+// getMeta returns what is known of a block, or store.ErrNotFound.
+func getMeta(tx *store.Tx, id spool.ID, seq uint64) (meta, error) {
+	raw, err := tx.Get(key('m', id[:], number(seq)))
+	if err != nil {
+		return meta{}, err
+	}
+	return decodeMeta(raw)
+}
+
+// filedSize is that of a block with what it is, as it lies in the files: spool,
+// sequence number (8 bytes), block.
+const filedSize = spool.IDSize + 8 + spool.BlockSize
+
+func fileBlock(id spool.ID, seq uint64, block []byte) []byte {
+	b := append(make([]byte, 0, filedSize), id[:]...)
+	b = binary.BigEndian.AppendUint64(b, seq)
+	return append(b, block...)
+}
+
+func filedPlace(b []byte) place {
+	return place{spool.ID(b), binary.BigEndian.Uint64(b[spool.IDSize:])}
+}
+
+// unfile takes a block from what lies in the files, and checks that it is the one.
+func unfile(b []byte, p place, m meta) ([]byte, error) {
+	block := b[spool.IDSize+8:]
+	if filedPlace(b) != p || spool.BlockIDOf(block) != m.id {
+		return nil, fmt.Errorf("block %d of spool %x in file %d: %w: it is not what was appended", p.seq, p.spool[:4], m.place.File, ErrDamaged)
+	}
+	return block, nil
 }
 
 // known is what an id stands for: a block that is present under a sequence number,

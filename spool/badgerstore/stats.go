@@ -82,10 +82,6 @@ func oldestOf(tx *store.Tx, id spool.ID, r *spoolRecord) (time.Time, error) {
 	if err != nil || seq == 0 {
 		return time.Time{}, err
 	}
-	raw, err := tx.Get(key('m', id[:], number(seq)))
-	if err != nil {
-		return time.Time{}, err
-	}
-	m, err := decodeMeta(raw)
+	m, err := getMeta(tx, id, seq)
 	return unstamp(m.at[:]), err
 }

@@ -8,6 +8,7 @@ import (
 
 	"mailproxy/internal/store"
 	"mailproxy/spool"
+	"mailproxy/spool/badgerstore/blockfile"
 	"mailproxy/spool/server"
 )
 
@@ -33,6 +34,8 @@ type batch struct {
 	spools map[spool.ID]*spoolRecord // changed in this batch
 	stats  server.Stats
 	oldest time.Time // of the blocks that it appends; zero: none
+	placed []blockfile.Place
+	freed  []blockfile.Place
 }
 
 // smallChange is the weight of most changes, in bytes.
@@ -142,7 +145,8 @@ func (s *Store) commit(changes []*change) {
 				return err
 			}
 		}
-		return nil
+		// The blocks are on disk before anything says that they are.
+		return fullOr(s.files.Sync())
 	})
 	if errors.Is(err, errAlone) && len(changes) > 1 {
 		for _, c := range changes {
@@ -160,6 +164,7 @@ func (s *Store) commit(changes []*change) {
 		if !b.oldest.IsZero() {
 			s.ages.added(b.oldest)
 		}
+		s.usage.changed(b.placed, b.freed)
 	}
 	for i, c := range changes {
 		if results[i] == nil || errors.Is(err, errAlone) {

@@ -1,0 +1,247 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"mailproxy/internal/store"
+	"mailproxy/spool"
+	"mailproxy/spool/badgerstore/blockfile"
+)
+
+// What the files may have too much.
+const (
+	// fileSlots is how many blocks a file has: 64 MiB of them.
+	fileSlots = 64 << 20 / spool.BlockSize
+	// slackBytes of removed blocks are no reason to move others.
+	slackBytes = 256 << 20
+	// collectEvery is how often it is looked at.
+	collectEvery = 2 * time.Second
+	// moves is how many blocks one change moves at most.
+	moves = 64
+)
+
+// usage counts the blocks in each file that are present.
+type usage struct {
+	mu      sync.Mutex // guards what is below
+	live    map[uint32]int64
+	damaged map[uint32]bool // files that have a block that cannot be moved
+}
+
+func (u *usage) changed(placed, freed []blockfile.Place) {
+	if len(placed)+len(freed) == 0 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, p := range placed {
+		u.live[p.File]++
+	}
+	for _, p := range freed {
+		u.live[p.File]--
+	}
+}
+
+func (u *usage) of(n uint32) int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.live[n]
+}
+
+// count adds the blocks that a snapshot has. While it goes on, some may be
+// removed, so that there are less than none.
+func (s *Store) count(ctx context.Context, tx *store.Tx) error {
+	found := make(map[uint32]int64)
+	n := 0
+	err := tx.Iterate(store.Range{Prefix: []byte("m"), Values: true}, func(i store.Item) error {
+		raw, err := i.Value()
+		if err != nil {
+			return err
+		}
+		m, err := decodeMeta(raw)
+		if err != nil {
+			return err
+		}
+		found[m.place.File]++
+		if n++; n%1024 == 0 {
+			return ctx.Err()
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("count blocks in files: %w", err)
+	}
+	s.usage.mu.Lock()
+	defer s.usage.mu.Unlock()
+	for file, n := range found {
+		s.usage.live[file] += n
+	}
+	return nil
+}
+
+// collectUntil removes files without blocks and moves blocks out of others, until
+// ctx ends. First it counts them, as of the snapshot that was taken before
+// anything could change.
+func (s *Store) collectUntil(ctx context.Context, counted func() error) {
+	if err := counted(); err != nil {
+		if ctx.Err() == nil {
+			s.log.Error("spool store: room of removed blocks is not given back", "err", err)
+		}
+		close(s.counted)
+		return
+	}
+	s.countedOK = true
+	close(s.counted)
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		if err := s.collect(ctx, s.slack); err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("spool store: giving back the room of removed blocks failed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// collect removes the files that have no block any more, and as long as removed
+// blocks take more than half of what the present ones do, and slack bytes, moves
+// the blocks out of the emptiest file.
+func (s *Store) collect(ctx context.Context, slack int64) error {
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
+	for {
+		var files []blockfile.File
+		// The writer makes and ends files.
+		if err := s.update(ctx, 0, func(*batch) error { files = s.files.Files(); return nil }); err != nil {
+			return err
+		}
+		var live, dead int64
+		var emptiest blockfile.File
+		share := 1.0
+		for _, f := range files {
+			n := s.usage.of(f.Number)
+			if n == 0 && !f.Open {
+				if err := s.files.Remove(f.Number); err != nil {
+					return err
+				}
+				s.usage.mu.Lock()
+				delete(s.usage.live, f.Number)
+				s.usage.mu.Unlock()
+				continue
+			}
+			live += n
+			dead += int64(f.Slots) - n
+			if of := float64(n) / float64(max(f.Slots, 1)); !f.Open && of < share && !s.isDamaged(f.Number) {
+				emptiest, share = f, of
+			}
+		}
+		size := s.files.SlotSize()
+		if share == 1 || dead*size <= live*size/2+slack {
+			return nil
+		}
+		if err := s.empty(ctx, emptiest); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) isDamaged(n uint32) bool {
+	s.usage.mu.Lock()
+	defer s.usage.mu.Unlock()
+	return s.usage.damaged[n]
+}
+
+// empty moves all blocks out of a file. What is damaged stays where it is.
+func (s *Store) empty(ctx context.Context, f blockfile.File) error {
+	type move struct {
+		place
+		from  blockfile.Place
+		filed []byte
+	}
+	var list []move
+	flush := func() error {
+		defer func() { list = list[:0] }()
+		return s.update(ctx, len(list)*smallChange/4, func(b *batch) error {
+			for _, mv := range list {
+				m, err := getMeta(b.Tx, mv.spool, mv.seq)
+				if errors.Is(err, store.ErrNotFound) || err == nil && m.place != mv.from {
+					continue // removed meanwhile
+				}
+				if err != nil {
+					return err
+				}
+				if m.place, err = b.s.files.Append(mv.filed); err != nil {
+					return fullOr(err)
+				}
+				if err := b.Set(key('m', mv.spool[:], number(mv.seq)), m.encode()); err != nil {
+					return err
+				}
+				b.placed, b.freed = append(b.placed, m.place), append(b.freed, mv.from)
+			}
+			return nil
+		})
+	}
+	damaged := func(slot uint32, err error) {
+		s.usage.mu.Lock()
+		defer s.usage.mu.Unlock()
+		if !s.usage.damaged[f.Number] {
+			s.log.Error("spool store: a block cannot be moved, and its file stays", "file", f.Number, "slot", slot, "err", err)
+		}
+		s.usage.damaged[f.Number] = true
+	}
+	for slot := range f.Slots {
+		from := blockfile.Place{File: f.Number, Slot: slot}
+		filed, err := s.files.Read(from)
+		if err != nil {
+			if errors.Is(err, blockfile.ErrDamaged) {
+				// It may be one that was never synced, or is not of use: then the
+				// count tells in the end.
+				continue
+			}
+			return err
+		}
+		p := filedPlace(filed)
+		var m meta
+		err = s.db.View(func(tx *store.Tx) (err error) {
+			m, err = getMeta(tx, p.spool, p.seq)
+			return err
+		})
+		switch {
+		case errors.Is(err, store.ErrNotFound) || err == nil && m.place != from:
+			continue
+		case err != nil:
+			return err
+		}
+		if _, err := unfile(filed, p, m); err != nil {
+			damaged(slot, err)
+			continue
+		}
+		if list = append(list, move{p, from, filed}); len(list) == moves {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if n := s.usage.of(f.Number); n != 0 {
+		damaged(f.Slots, fmt.Errorf("%w: %d blocks are not found in it", ErrDamaged, n))
+	}
+	return nil
+}
+
+// fullOr marks an error that means the disk has no room left.
+func fullOr(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
+}
