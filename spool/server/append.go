@@ -8,15 +8,25 @@ import (
 	"mailproxy/spool"
 )
 
-// append stores a block if its sender may use the lane. What costs least is asked
-// first: the state of the spool, then the proof, then the disk.
+// append counts by lane what appendTo does.
 func (s *Server) append(ctx context.Context, r *spool.Append) spool.Status {
-	p, now := s.policy.Load(), s.now()
 	lane := spool.LaneOpen
 	if r.Lane != nil {
 		lane = r.Lane.Lane
 	}
-	if lane >= Lanes || lane == spool.LaneOpen && !p.OpenLane {
+	if lane >= Lanes {
+		return spool.StatusLane
+	}
+	status := s.appendTo(ctx, lane, r)
+	s.appends[lane][status].Add(1)
+	return status
+}
+
+// appendTo stores a block if its sender may use the lane. What costs least is asked
+// first: the state of the spool, then the proof, then the disk.
+func (s *Server) appendTo(ctx context.Context, lane spool.Lane, r *spool.Append) spool.Status {
+	p, now := s.policy.Load(), s.now()
+	if lane == spool.LaneOpen && !p.OpenLane {
 		return spool.StatusLane
 	}
 	if !s.crowds.enter(r.Spool) {

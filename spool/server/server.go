@@ -94,6 +94,7 @@ type Server struct {
 	head lastHead
 
 	answers [types][256]atomic.Uint64 // by request type (0: none) and status
+	appends [Lanes][256]atomic.Uint64 // by lane and status
 	took    [types]latency
 	swept   atomic.Uint64
 	dropped atomic.Uint64 // blocks for spools that are not here
