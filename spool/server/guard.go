@@ -32,9 +32,9 @@ const guardShards = 64
 //
 // A key has a session only after a request of it was carried out, so there are at
 // most two for each name: for the read key while its owner reads, and for the
-// identity key for ten minutes after it signed. A session takes about 250 bytes with
-// one instance and 64 more for each further one, 700 at most: 50 MB for 200,000
-// users who all read, 140 MB if they all were at pains to use maxInstances.
+// identity key for ten minutes after it signed. A session takes 210 bytes with one
+// instance, 660 with maxInstances: 42 MB for 200,000 users who all read, and 260 MB
+// if they all did what they can to make it much.
 type guard struct {
 	shards [guardShards]guardShard
 }

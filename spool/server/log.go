@@ -97,6 +97,9 @@ func (s *Server) holds(ctx context.Context, size uint64) spool.Status {
 
 // records answers a request for the key log.
 func (s *Server) records(ctx context.Context, r *spool.Log) (any, spool.Status) {
+	if !s.rates.take(rateLog, [32]byte{}, s.policy.Load().Lookups, s.now()) {
+		return nil, spool.StatusBusy
+	}
 	if status := s.holds(ctx, r.Size); status != spool.StatusOK {
 		return nil, status
 	}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"runtime"
 	"sync"
@@ -108,6 +110,36 @@ func TestGuardBoundsWaiting(t *testing.T) {
 	g.leave(key, s)
 	wg.Wait()
 	g.leave(key, g.enter(key))
+}
+
+// What is kept of a user who reads, and of one who uses as many instances as count.
+func TestGuardMemory(t *testing.T) {
+	const n = 50_000
+	now := time.Unix(1_772_366_400, 0)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for _, tt := range []struct{ instances, most int }{{1, 300}, {maxInstances, 800}} {
+		before, g := heap(), newGuard()
+		for i := range n {
+			key := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+			s := g.enter(key)
+			for j := range tt.instances + 3 {
+				s.use(&spool.Auth{Instance: spool.Instance{byte(j % tt.instances)}, Nonce: uint64(j), Expiry: now.Unix() + 60}, now)
+			}
+			s.read = now
+			g.leave(key, s)
+		}
+		each := int(heap()-before) / n
+		t.Logf("%d instances: %d bytes", tt.instances, each)
+		if each > tt.most {
+			t.Errorf("%d instances: %d bytes for each user, want at most %d", tt.instances, each, tt.most)
+		}
+		runtime.KeepAlive(g)
+	}
 }
 
 func TestGuardBoundsInstances(t *testing.T) {
