@@ -258,6 +258,13 @@ func (r *Ring) Tags() int {
 	return n
 }
 
+// Len returns how many keys are kept.
+func (r *Ring) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.keys)
+}
+
 // Close closes the files. Keys stay on disk, and are gone from memory.
 func (r *Ring) Close() error {
 	r.mu.Lock()

@@ -49,10 +49,12 @@ type Counters struct {
 
 	Clients atomic.Int64 // connected now, to a gateway
 
-	LateMax atomic.Int64 // nanoseconds: the most that a packet left after its delay
+	Delays  Lateness     // of packets that left after their delays
+	LateMax atomic.Int64 // nanoseconds: the most of them
 }
 
 func (c *Counters) late(d time.Duration) {
+	c.Delays.add(d)
 	for {
 		old := c.LateMax.Load()
 		if int64(d) <= old || c.LateMax.CompareAndSwap(old, int64(d)) {
