@@ -25,6 +25,7 @@ import (
 type result struct {
 	sent, lost, duplicated int
 	times                  []time.Duration // of those that arrived, to their first copy
+	first                  []time.Duration // likewise, of the first mail of each world, which is not in times
 	reports                int             // of failure, to the sender
 	blocks                 uint64          // sent by the sender, repetitions too
 	frames, dropped        uint64          // packets at all hops
@@ -42,6 +43,7 @@ func join(list []result) (sum result) {
 		sum.lost += r.lost
 		sum.duplicated += r.duplicated
 		sum.times = append(sum.times, r.times...)
+		sum.first = append(sum.first, r.first...)
 		sum.reports += r.reports
 		sum.blocks += r.blocks
 		sum.frames += r.frames
@@ -61,6 +63,7 @@ type world struct {
 	mu      sync.Mutex             // guards all below
 	answers map[string]time.Time   // of SMTP, by subject
 	seen    map[string][]time.Time // EXISTS, by subject
+	first   string                 // subject of the first mail
 	broken  error                  // why no more arrivals are seen
 }
 
@@ -116,7 +119,13 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 	var watcher sync.WaitGroup
 	watcher.Go(func() { w.watch(watching, watch) })
 	defer func() { stop(); watcher.Wait() }()
-	for range mails {
+	if err := w.write(); err != nil {
+		return fail(err)
+	}
+	if err := w.arrived(ctx, p.patience); err != nil {
+		return fail(err)
+	}
+	for range mails - 1 {
 		if !sleep(ctx, time.Duration(mathrand.ExpFloat64()*float64(p.pause()))) {
 			return fail(ctx.Err())
 		}
@@ -124,8 +133,12 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 			return fail(err)
 		}
 	}
-	if err := w.settle(ctx, p, params); err != nil {
+	if err := w.arrived(ctx, p.patience); err != nil {
 		return fail(err)
+	}
+	// The longest that a read can still be out, which brings what comes late.
+	if !sleep(ctx, 2*directory.Layers*params.MaxDelay()+params.ReplySlack()) {
+		return fail(ctx.Err())
 	}
 	w.count(&r)
 	r.frames, r.dropped = lossy.Counts()
@@ -134,7 +147,8 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 		r.queries += s.Queries + s.Reads + s.Loops + s.LoopsSent
 		r.queriesLost += s.Lost
 	}
-	fmt.Printf("%s: %d mails of %d arrived, after %.1f s in the median\n", name, len(r.times), r.sent, quantile(r.times, 0.5))
+	fmt.Printf("%s: %d mails of %d arrived, the first after %.1f s, the others after %.1f s in the median\n",
+		name, len(r.first)+len(r.times), r.sent, quantile(r.first, 0.5), quantile(r.times, 0.5))
 	return r
 }
 
@@ -158,6 +172,9 @@ func (w *world) write() error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.first == "" {
+		w.first = subject
+	}
 	w.answers[subject] = answered
 	return nil
 }
@@ -186,10 +203,10 @@ func (w *world) watch(ctx context.Context, watch *demo.Watcher) {
 	}
 }
 
-// settle waits until all mail has arrived and nothing of it is under way any more,
-// or for as long as the plan says.
-func (w *world) settle(ctx context.Context, p plan, params directory.Parameters) error {
-	for end := time.Now().Add(p.patience); time.Now().Before(end); {
+// arrived waits until all mail that was written has arrived and no append of it is
+// to be repeated, or for as long as patience.
+func (w *world) arrived(ctx context.Context, patience time.Duration) error {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		w.mu.Lock()
 		missing := 0
 		for subject := range w.answers {
@@ -203,17 +220,13 @@ func (w *world) settle(ctx context.Context, p plan, params directory.Parameters)
 			return err
 		}
 		if missing == 0 && w.Daemon.Status().Waiting == 0 {
-			break
+			return nil
 		}
 		if !sleep(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
-	// The longest that a read can still be out, which brings what comes late.
-	if !sleep(ctx, 2*directory.Layers*params.MaxDelay()+params.ReplySlack()) {
-		return ctx.Err()
-	}
-	return nil
+	return nil // what is missing is counted
 }
 
 // count counts what has become of the mails.
@@ -233,7 +246,11 @@ func (w *world) count(r *result) {
 		default:
 			r.duplicated++
 		}
-		r.times = append(r.times, seen[0].Sub(answered))
+		if took := seen[0].Sub(answered); subject == w.first {
+			r.first = append(r.first, took)
+		} else {
+			r.times = append(r.times, took)
+		}
 	}
 	if strange := len(w.seen) - r.sent + r.lost; strange != 0 {
 		r.err = errors.Join(r.err, fmt.Errorf("%d mails have arrived that were not sent", strange))
