@@ -31,6 +31,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailproxy/internal/codec"
@@ -53,8 +54,19 @@ type Config struct {
 	Logger   *slog.Logger       // nil discards
 }
 
+// Counters tell what a directory has done since its start.
+type Counters struct {
+	Votes    atomic.Uint64 // made, one a round
+	Signed   atomic.Uint64 // snapshots signed
+	Finished atomic.Uint64 // snapshots taken up, made here or by others
+	Refused  atomic.Uint64 // descriptors refused
+	Round    atomic.Uint64 // of voting, from 0, in which the last one finished here was finished
+}
+
 // An Authority runs from Start to Close.
 type Authority struct {
+	Counters Counters
+
 	cfg     Config
 	p       directory.Parameters
 	self    *directory.Node

@@ -116,6 +116,7 @@ func (a *Authority) postDescriptor(w http.ResponseWriter, r *http.Request) {
 		err = fmt.Errorf("%w: it is not the sender's own", directory.ErrDescriptor)
 	}
 	if err != nil {
+		a.Counters.Refused.Add(1)
 		a.log.Warn("directory: a descriptor is refused", "err", err)
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

@@ -135,6 +135,7 @@ func (a *Authority) vote(e directory.Epoch, round uint32, waited time.Duration) 
 	if err := a.keep(votedFile, a.voted); err != nil {
 		return nil, fmt.Errorf("note the vote: %w", err)
 	}
+	a.Counters.Votes.Add(1)
 	b := &ballot{round: round, votes: map[sphinx.NodeID]*directory.Vote{a.self.ID(): v}}
 	a.ballots[e] = b
 	return b, nil
@@ -223,6 +224,7 @@ func (a *Authority) take(s *directory.SignedSnapshot, from *directory.Node) {
 	if !added {
 		return
 	}
+	a.Counters.Finished.Add(1)
 	if err := errors.Join(a.keepSnapshot(s), a.arrange()); err != nil {
 		a.log.Error("directory: a snapshot is not kept", "err", err)
 	}
@@ -315,6 +317,7 @@ func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) e
 	a.mu.Lock()
 	a.signed[e] = body
 	a.mu.Unlock()
+	a.Counters.Signed.Add(1)
 	a.sign(e, body)
 	return nil
 }
@@ -369,6 +372,8 @@ func (a *Authority) conclude(e directory.Epoch, round uint32) error {
 	if err := a.arrange(); err != nil {
 		return err
 	}
+	a.Counters.Finished.Add(1)
+	a.Counters.Round.Store(uint64(round))
 	a.log.Info("directory: snapshot finished", "epoch", uint64(e), "round", round, "signatures", len(done.Signatures))
 	return nil
 }

@@ -224,7 +224,9 @@ func TestReloadRefused(t *testing.T) {
 		edit func(*directory.Document)
 		says string
 	}{
-		{"without this node", func(d *directory.Document) { d.Nodes[1] = b.newNode(directory.Node{Name: "other", Role: directory.RoleMix, Layer: 1}) }, `node "mix1" is not in it`},
+		{"without this node", func(d *directory.Document) {
+			d.Nodes[1] = b.newNode(directory.Node{Name: "other", Role: directory.RoleMix, Layer: 1})
+		}, `node "mix1" is not in it`},
 		{"with other delays", func(d *directory.Document) { d.Parameters.MixDelay *= 2 }, "it changes mix_delay"},
 		{"that is older", func(d *directory.Document) { d.Made = first.Made.Add(-time.Hour) }, "and the later one holds"},
 	} {
