@@ -56,6 +56,9 @@ func Usable(d *Document, body []byte) error {
 	return err
 }
 
+// Len returns how many nodes take part.
+func (v *View) Len() int { return len(v.keys) }
+
 // Layer returns the mixes of a layer that take part, 1 being next to the gateways.
 func (v *View) Layer(l int) []*Node { return v.layers[l-1] }
 
