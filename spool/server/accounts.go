@@ -10,8 +10,12 @@ import (
 	"mailproxy/spool"
 )
 
-// entry opens a bundle and checks that its address is one of this service's.
-func (s *Server) entry(signed *spool.SignedBundle) (Entry, spool.Status) {
+// entry checks that a request is in time, opens its bundle and checks that the
+// address is one of this service's.
+func (s *Server) entry(signed *spool.SignedBundle, auth *spool.Auth, now time.Time) (Entry, spool.Status) {
+	if status := s.inTime(auth, now); status != spool.StatusOK {
+		return Entry{}, status
+	}
 	b, err := signed.Open()
 	if err != nil {
 		return Entry{}, spool.StatusBadBundle
@@ -31,10 +35,7 @@ func (s *Server) entry(signed *spool.SignedBundle) (Entry, spool.Status) {
 
 func (s *Server) register(ctx context.Context, r *spool.Register) spool.Status {
 	now := s.now()
-	if status := s.inTime(&r.Auth, now); status != spool.StatusOK {
-		return status
-	}
-	e, status := s.entry(&r.Bundle)
+	e, status := s.entry(&r.Bundle, &r.Auth, now)
 	switch {
 	case status != spool.StatusOK:
 		return status
@@ -73,10 +74,7 @@ func (s *Server) mayMake(ctx context.Context, p *policy, name string, now time.T
 
 func (s *Server) replace(ctx context.Context, r *spool.Replace) spool.Status {
 	now := s.now()
-	if status := s.inTime(&r.Auth, now); status != spool.StatusOK {
-		return status
-	}
-	e, status := s.entry(&r.Bundle)
+	e, status := s.entry(&r.Bundle, &r.Auth, now)
 	switch {
 	case status != spool.StatusOK:
 		return status
