@@ -231,6 +231,31 @@ func (s *Store) collect(ctx context.Context, log *slog.Logger) {
 	}
 }
 
+// Compact drops what was overwritten or deleted from the tables and the value log,
+// as far as it can be. It takes long, and much of the disk's time.
+func (s *Store) Compact() error {
+	if err := s.db.Flatten(2); err != nil {
+		return fmt.Errorf("compact store: %w", fullOr(err))
+	}
+	for {
+		err := s.db.RunValueLogGC(0.1)
+		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("compact store: %w", fullOr(err))
+		}
+	}
+}
+
+// Checksums reads all tables and fails if one is not what was written.
+func (s *Store) Checksums() error {
+	if err := s.db.VerifyChecksum(); err != nil {
+		return fmt.Errorf("check store: %w", err)
+	}
+	return nil
+}
+
 // SizeOnDisk returns the bytes that the directory's files occupy.
 func SizeOnDisk(dir string) (int64, error) {
 	var total int64

@@ -49,6 +49,13 @@ func (s *Store) View(fn func(tx *Tx) error) error {
 	return fn(tx)
 }
 
+// Snapshot returns a transaction that can only read, for longer than a function
+// takes. The caller ends it by done.
+func (s *Store) Snapshot() (tx *Tx, done func()) {
+	tx = &Tx{txn: s.db.NewTransaction(false)}
+	return tx, tx.txn.Discard
+}
+
 // OnCommit registers f to run once, in order, after the transaction is durable.
 func (tx *Tx) OnCommit(f func()) { tx.onCommit = append(tx.onCommit, f) }
 

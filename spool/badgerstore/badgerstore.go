@@ -20,6 +20,8 @@
 // nanoseconds:
 //
 //	F                        → version of this layout
+//	g                        → generation: see Restore
+//	R                        → nothing: the store was not wholly restored
 //	n name                   → CBOR of a name's record
 //	s spool                  → CBOR of a spool's record
 //	m spool sequence         → of a block: time of its append, lane, where it is, id
@@ -82,12 +84,15 @@ type Options struct {
 	// For the tests of this package; zero: the defaults.
 	slots int
 	slack int64
+	clock func() time.Time
 }
 
 // A Store is a server.Store on disk. Its methods may be called from any goroutine.
 type Store struct {
 	db    *store.Store
 	files *blockfile.Files
+	dir   string
+	key   []byte // nil: none
 	log   *slog.Logger
 
 	changes chan *change   // to the writer
@@ -100,7 +105,8 @@ type Store struct {
 	spools map[spool.ID]*spoolRecord
 	stats  server.Stats // without Oldest
 
-	ages ages
+	floor uint64 // see last
+	ages  ages
 
 	usage      usage
 	slack      int64
@@ -126,7 +132,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open spool store: %w", err)
 	}
 	s := &Store{
-		db: db, log: o.Logger,
+		db: db, log: o.Logger, dir: o.Dir, key: o.Key,
 		changes: make(chan *change, maxChanges), closing: make(chan struct{}),
 		usage:   usage{live: make(map[uint32]int64), damaged: make(map[uint32]bool)},
 		counted: make(chan struct{}), slack: cmp.Or(o.slack, slackBytes),
@@ -180,13 +186,20 @@ func (s *Store) Close() error {
 // layout is the version of the keys and records of this package.
 const layout = 2
 
-var layoutKey = []byte("F")
+var (
+	layoutKey     = []byte("F")
+	generationKey = []byte("g")
+	restoringKey  = []byte("R")
+)
 
 // checkFormat refuses what another release wrote, and marks a new store.
 func (s *Store) checkFormat() error {
 	var have []byte
-	empty := true
+	empty, restoring := true, false
 	err := s.db.View(func(tx *store.Tx) (err error) {
+		if restoring, err = tx.Has(restoringKey); err != nil || restoring {
+			return err
+		}
 		have, err = tx.Get(layoutKey)
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -205,6 +218,8 @@ func (s *Store) checkFormat() error {
 	switch {
 	case err != nil:
 		return err
+	case restoring:
+		return fmt.Errorf("%w: remove it, and restore it again", ErrHalf)
 	case have == nil && !empty:
 		return fmt.Errorf("%w: it is the first, without lanes and key log, and this program reads %d; it cannot be converted", ErrFormat, layout)
 	case have == nil:

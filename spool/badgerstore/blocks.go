@@ -53,11 +53,11 @@ func (b *batch) append(a server.Append, room error) (have bool, err error) {
 	case room != nil:
 		return false, room
 	}
-	filed, err := b.s.files.Append(fileBlock(a.Spool, r.Last+1, a.Block))
+	filed, err := b.s.files.Append(fileBlock(a.Spool, b.s.last(r)+1, a.Block))
 	if err != nil {
 		return false, fullOr(err)
 	}
-	r.Last++
+	r.Last = b.s.last(r) + 1
 	if r.blocks() == 0 {
 		r.First = r.Last
 	}
@@ -97,7 +97,7 @@ func (s *Store) Read(ctx context.Context, id spool.ID, cursor, want uint64) (rep
 		return reply, err
 	}
 	if cursor >= r.Last || r.blocks() == 0 {
-		return spool.ReadReply{Last: r.Last}, nil
+		return spool.ReadReply{Last: s.last(r)}, nil
 	}
 	for try := 0; ; try++ {
 		reply, err = s.readFiled(id, cursor, want)
@@ -123,7 +123,7 @@ func (s *Store) readFiled(id spool.ID, cursor, want uint64) (reply spool.ReadRep
 		if err != nil {
 			return err
 		}
-		reply.Last = r.Last
+		reply.Last = s.last(r)
 		if cursor >= r.Last || r.blocks() == 0 {
 			return nil
 		}
@@ -256,7 +256,7 @@ func (s *Store) remove(ctx context.Context, places []place, now time.Time) (remo
 }
 
 // removeBlock removes a block if it is there, and remembers its id unless the
-// spool is erased. r is the spool's record, which it changes and sets.
+// spool is erased, or now is zero. r is the spool's record, which it changes and sets.
 func (b *batch) removeBlock(p place, r *spoolRecord, now time.Time) (gone bool, err error) {
 	seq := number(p.seq)
 	metaKey := key('m', p.spool[:], seq)
@@ -273,7 +273,7 @@ func (b *batch) removeBlock(p place, r *spoolRecord, now time.Time) (gone bool, 
 		}
 	}
 	idKey := key('i', p.spool[:], m.id[:])
-	if r.Erased {
+	if r.Erased || now.IsZero() {
 		err = b.Delete(idKey)
 	} else {
 		k := known{lane: m.lane, at: [8]byte(stamp(now))}

@@ -254,7 +254,7 @@ func (s *Store) Spool(ctx context.Context, id spool.ID) (server.SpoolInfo, error
 	}
 	return server.SpoolInfo{
 		Name: r.Name, Suspended: r.Suspended, Revoked: r.Revoked, AppendKey: r.AppendKey, AppendVersion: r.AppendVersion,
-		Blocks: r.Blocks, Remembered: r.Remembered, Last: r.Last,
+		Blocks: r.Blocks, Remembered: r.Remembered, Last: s.last(r),
 	}, nil
 }
 

@@ -152,6 +152,35 @@ func (s *Store) collect(ctx context.Context, slack int64) error {
 	}
 }
 
+// GC gives back to the disk all that removed blocks and records still take, and
+// returns how many bytes that was. The store does it by itself as far as it is
+// worth the work.
+func (s *Store) GC(ctx context.Context) (freed int64, err error) {
+	select {
+	case <-s.counted:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	before, err := store.SizeOnDisk(s.dir)
+	if err == nil && !s.countedOK {
+		err = errors.New("the blocks could not be counted when the store was opened")
+	}
+	if err == nil {
+		err = s.collect(ctx, 0)
+	}
+	if err == nil {
+		err = s.db.Compact()
+	}
+	var after int64
+	if err == nil {
+		after, err = store.SizeOnDisk(s.dir)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("give back room: %w", err)
+	}
+	return before - after, nil
+}
+
 func (s *Store) isDamaged(n uint32) bool {
 	s.usage.mu.Lock()
 	defer s.usage.mu.Unlock()

@@ -202,7 +202,12 @@ func (s *Store) load() error {
 	s.spools = make(map[spool.ID]*spoolRecord)
 	s.stats = server.Stats{}
 	return s.db.View(func(tx *store.Tx) error {
-		err := tx.Iterate(store.Range{Prefix: []byte("s"), Values: true}, func(i store.Item) error {
+		generation, err := getGeneration(tx)
+		if err != nil {
+			return err
+		}
+		s.floor = generation << generationShift
+		err = tx.Iterate(store.Range{Prefix: []byte("s"), Values: true}, func(i store.Item) error {
 			raw, err := i.Value()
 			if err != nil {
 				return err
