@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailproxy/mixclient"
@@ -63,7 +64,8 @@ type Client struct {
 	doc     *directory.Document
 	views   *directory.Views
 	now     func() time.Time
-	gateway *directory.Node
+	gateway *directory.Node        // as it was at the start
+	address atomic.Pointer[string] // where the gateway is now
 	end     *wire.End
 	log     *slog.Logger
 	self    sphinx.Recipient // where gateways send our replies
@@ -81,6 +83,7 @@ type Client struct {
 	link    *wire.Queue   // into the connection; nil while there is none
 	broken  string        // why there is none
 	offset  time.Duration // of the gateway's clock to ours
+	stale   bool          // the network has a newer document than this client
 	waiting []*query      // in the order they came
 	pending map[sphinx.SURBID]*flight
 	reads   func() (mixclient.Read, bool)
@@ -151,7 +154,8 @@ func New(cfg Config) (*Client, error) {
 			BytesPerDay: int64(p.Rate() * 86400 * float64(end.FrameSize()+tlsRecord)),
 		},
 	}
-	c.dial = func(ctx context.Context) (link, error) { return end.Dial(ctx, gateway.Address, gateway.Identity) }
+	c.address.Store(&gateway.Address)
+	c.dial = func(ctx context.Context) (link, error) { return end.Dial(ctx, *c.address.Load(), gateway.Identity) }
 	c.wg.Go(func() { c.connect(ctx) })
 	c.wg.Go(func() { c.watch(ctx) })
 	c.wg.Go(func() { c.process(ctx, QueryProcess, p.QueryRate, c.querySlot) })
@@ -201,7 +205,7 @@ func (c *Client) Query(ctx context.Context, to mixclient.Service, request []byte
 
 // service finds the node that runs the service.
 func (c *Client) service(to mixclient.Service) (*directory.Node, error) {
-	n, err := c.doc.Named(to.Node, directory.RoleService)
+	n, err := c.views.Document().Named(to.Node, directory.RoleService)
 	if err != nil || !slices.Contains(n.Services, to.Kind) {
 		return nil, fmt.Errorf("query: %w: %s", mixclient.ErrUnknownService, to.Kind)
 	}
@@ -211,7 +215,7 @@ func (c *Client) service(to mixclient.Service) (*directory.Node, error) {
 // Services implements mixclient.Network.
 func (c *Client) Services(_ context.Context, kind string) ([]mixclient.Service, error) {
 	var list []mixclient.Service
-	for _, n := range c.doc.Offering(kind) {
+	for _, n := range c.views.Document().Offering(kind) {
 		s := mixclient.Service{Kind: kind, Node: n.Name}
 		if kind == mixclient.KindSpool {
 			s.Provider = n.Provider

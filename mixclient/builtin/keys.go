@@ -66,6 +66,9 @@ func (c *Client) keysReason(err error) string {
 		}
 		return fmt.Sprintf("this computer's clock is %v %s the gateway's; set it right, and mail flows again", off.Abs().Round(time.Second), side)
 	}
+	if errors.Is(err, directory.ErrNoView) && c.stale {
+		return "the network has a newer document than this program was given; ask your provider for it"
+	}
 	if errors.Is(err, directory.ErrNoView) {
 		return "waiting for the gateway to hand on the network's keys"
 	}
@@ -151,11 +154,16 @@ func (c *Client) piece(p *pieces, body []byte) error {
 		c.log.Error("network client: the gateway handed on a second snapshot of this hour; tell your provider", "err", err)
 		return nil
 	}
-	if err != nil {
+	stale := errors.Is(err, directory.ErrOtherDocument)
+	if stale {
+		// Perhaps for the next epoch only: this one's keys are as good as they were.
+		c.log.Warn("network client: ask your provider for a newer network document", "err", err)
+	} else if err != nil {
 		return fmt.Errorf("snapshot from the gateway: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stale = stale
 	c.refresh()
 	return nil
 }

@@ -22,6 +22,10 @@ const maxSnapshot = 1 << 20
 // ErrSnapshot is wrapped by errors about a snapshot or vote that cannot be right.
 var ErrSnapshot = errors.New("invalid snapshot")
 
+// ErrOtherDocument is wrapped, beside ErrSnapshot, by errors about a snapshot that
+// may be right and is of no use to who does not have its network document.
+var ErrOtherDocument = errors.New("it belongs to another network document; a newer one may have been signed")
+
 // A Snapshot is the set of all mix keys of one epoch, as the directories agreed on
 // it. Clients use no other keys, so that no one can show one of them a network of
 // his own.
@@ -93,7 +97,7 @@ func parseSnapshot(d *Document, body []byte) (*Snapshot, map[sphinx.NodeID]*Desc
 	case s.Format != snapshotFormat:
 		return nil, nil, fmt.Errorf("%w: format %d, this program reads %d", ErrSnapshot, s.Format, snapshotFormat)
 	case s.Document != d.Hash():
-		return nil, nil, fmt.Errorf("%w: it belongs to another network document; a newer one may have been signed", ErrSnapshot)
+		return nil, nil, fmt.Errorf("%w: %w", ErrSnapshot, ErrOtherDocument)
 	}
 	keys := map[sphinx.NodeID]*Descriptor{}
 	var last []byte
