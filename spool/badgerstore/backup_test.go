@@ -35,13 +35,13 @@ func restore(t *testing.T, o Options, b []byte) *Store {
 
 func TestBackupAndRestore(t *testing.T) {
 	for _, k := range [][]byte{nil, bytes.Repeat([]byte{7}, store.KeySize)} {
-		s := open(t, Options{Dir: t.TempDir(), Key: k, slots: 8})
+		s := open(t, Options{Dir: t.TempDir(), Key: k, FileBlocks: 8})
 		alice, _ := fill(t, s)
 		b := backup(t, s)
 		if k != nil && bytes.Contains(b, storetest.Block(19)[:16]) {
 			t.Fatal("the backup is not encrypted")
 		}
-		c := restore(t, Options{Dir: filepath.Join(t.TempDir(), "new"), Key: k, slots: 8}, b)
+		c := restore(t, Options{Dir: filepath.Join(t.TempDir(), "new"), Key: k, FileBlocks: 8}, b)
 		before, after := clean(t, s), clean(t, c)
 		before.Took, after.Took = 0, 0
 		if before.Blocks != after.Blocks || before.Names != after.Names || before.Remembered != after.Remembered || before.LogSize != after.LogSize {
@@ -121,7 +121,7 @@ func TestGenerationsGrow(t *testing.T) {
 
 // A backup of a store in use is of one moment.
 func TestBackupInUse(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir(), slots: 16, slack: 1})
+	s := open(t, Options{Dir: t.TempDir(), FileBlocks: 16, Slack: 1})
 	var ids []spool.ID
 	for _, name := range []string{"alice", "bob", "carol"} {
 		ids = append(ids, storetest.Make(t, s, name))

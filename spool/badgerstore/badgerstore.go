@@ -81,10 +81,12 @@ type Options struct {
 	Free   func() (int64, error)
 	Logger *slog.Logger // nil: none
 
-	// For the tests of this package; zero: the defaults.
-	slots int
-	slack int64
-	clock func() time.Time
+	// FileBlocks is how many blocks a file has; 64 MiB of them if zero. Slack is how
+	// many bytes of removed blocks are no reason to move others; 256 MiB if zero.
+	FileBlocks int
+	Slack      int64
+
+	clock func() time.Time // for the tests of this package; nil: time.Now
 }
 
 // A Store is a server.Store on disk. Its methods may be called from any goroutine.
@@ -135,7 +137,7 @@ func Open(o Options) (*Store, error) {
 		db: db, log: o.Logger, dir: o.Dir, key: o.Key,
 		changes: make(chan *change, maxChanges), closing: make(chan struct{}),
 		usage:   usage{live: make(map[uint32]int64), damaged: make(map[uint32]bool)},
-		counted: make(chan struct{}), slack: cmp.Or(o.slack, slackBytes),
+		counted: make(chan struct{}), slack: cmp.Or(o.Slack, slackBytes),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -146,7 +148,7 @@ func Open(o Options) (*Store, error) {
 	}
 	if err == nil {
 		s.files, err = blockfile.Open(blockfile.Options{
-			Dir: filepath.Join(o.Dir, blocksDir), Key: o.Key, Size: filedSize, Slots: cmp.Or(o.slots, fileSlots),
+			Dir: filepath.Join(o.Dir, blocksDir), Key: o.Key, Size: filedSize, Slots: cmp.Or(o.FileBlocks, fileSlots),
 		})
 	}
 	if err != nil {

@@ -53,7 +53,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, progress func(Progress
 		return 0, fmt.Errorf("restore: %w", err)
 	}
 	files, err := blockfile.Open(blockfile.Options{
-		Dir: filepath.Join(o.Dir, blocksDir), Key: o.Key, Size: filedSize, Slots: cmp.Or(o.slots, fileSlots),
+		Dir: filepath.Join(o.Dir, blocksDir), Key: o.Key, Size: filedSize, Slots: cmp.Or(o.FileBlocks, fileSlots),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("restore: %w", err)

@@ -15,7 +15,7 @@ import (
 
 func TestConformanceSmallFiles(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) server.Store {
-		return open(t, Options{Dir: t.TempDir(), Key: make([]byte, 32), slots: 50, slack: 1})
+		return open(t, Options{Dir: t.TempDir(), Key: make([]byte, 32), FileBlocks: 50, Slack: 1})
 	})
 }
 
@@ -32,7 +32,7 @@ func fileCount(t *testing.T, dir string) int {
 // after a restart, and while blocks are read.
 func TestRoomIsGivenBack(t *testing.T) {
 	dir := t.TempDir()
-	o := Options{Dir: dir, slots: 8, slack: 1}
+	o := Options{Dir: dir, FileBlocks: 8, Slack: 1}
 	s := open(t, o)
 	idle, busy := storetest.Make(t, s, "alice"), storetest.Make(t, s, "bob")
 	const blocks = 200
@@ -81,7 +81,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 // The count of blocks in each file is right after a restart.
 func TestUsageAfterRestart(t *testing.T) {
 	dir := t.TempDir()
-	o := Options{Dir: dir, slots: 8, slack: 1 << 30}
+	o := Options{Dir: dir, FileBlocks: 8, Slack: 1 << 30}
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

@@ -62,7 +62,7 @@ func clean(t *testing.T, s *Store) Report {
 }
 
 func TestVerifyClean(t *testing.T) {
-	o := Options{Dir: t.TempDir(), Key: make([]byte, store.KeySize), slots: 8}
+	o := Options{Dir: t.TempDir(), Key: make([]byte, store.KeySize), FileBlocks: 8}
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestVerifyFinds(t *testing.T) {
 func TestDamagedFile(t *testing.T) {
 	for _, k := range [][]byte{nil, make([]byte, store.KeySize)} {
 		dir := t.TempDir()
-		o := Options{Dir: dir, Key: k, slots: 8}
+		o := Options{Dir: dir, Key: k, FileBlocks: 8}
 		s, err := Open(o)
 		if err != nil {
 			t.Fatal(err)
@@ -250,7 +250,7 @@ func TestDamagedFile(t *testing.T) {
 // A file that is gone altogether keeps nobody from what is in the others.
 func TestMissingFile(t *testing.T) {
 	dir := t.TempDir()
-	o := Options{Dir: dir, slots: 8}
+	o := Options{Dir: dir, FileBlocks: 8}
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

@@ -41,11 +41,6 @@ type Publication struct {
 	Now        time.Time
 }
 
-// IDsPerBlock is how many block ids a lane may have, present and remembered, for
-// each block of its quota: as many as make the quota full every day for a week. An
-// id costs the store about a fiftieth of what a block does.
-const IDsPerBlock = 8
-
 // An Append is a block on its way into a spool.
 type Append struct {
 	Spool     spool.ID

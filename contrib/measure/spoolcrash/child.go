@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+
+	"mailproxy/spool/badgerstore"
+	"mailproxy/spool/server"
+)
+
+// The child's environment: where the store is, and where it listens.
+const (
+	childDir    = "MAILPROXY_SPOOLCRASH_DIR"
+	childSocket = "MAILPROXY_SPOOLCRASH_SOCKET"
+)
+
+// provider is whose spool it is.
+const provider = "north.test"
+
+func storeOptions(dir string) badgerstore.Options {
+	return badgerstore.Options{Dir: dir, Key: make([]byte, 32), FileBlocks: 64, Slack: 1}
+}
+
+// runChild runs the service until it is killed, if this process is to be it.
+func runChild() bool {
+	dir := os.Getenv(childDir)
+	if dir == "" {
+		return false
+	}
+	if err := serve(dir, os.Getenv(childSocket)); err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+func serve(dir, socket string) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	o := storeOptions(dir)
+	o.Logger = log
+	st, err := badgerstore.Open(o)
+	if err != nil {
+		return err
+	}
+	s, err := server.New(server.Options{Store: st, Provider: provider, Logger: log})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			r := bufio.NewReaderSize(c, 16<<10)
+			for {
+				request, err := receive(r)
+				if err != nil {
+					return
+				}
+				if err := send(c, s.Answer(context.Background(), request)); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// send and receive are the frames on the socket: length (4, big-endian), bytes.
+func send(w io.Writer, b []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...))
+	return err
+}
+
+func receive(r io.Reader) ([]byte, error) {
+	head := make([]byte, 4)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head)
+	if n > 1<<20 {
+		return nil, fmt.Errorf("frame of %d bytes", n)
+	}
+	b := make([]byte, n)
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
