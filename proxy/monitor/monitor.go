@@ -1,0 +1,311 @@
+// Package monitor watches providers' logs of keys, as RFC 6962 section 5.3 has it: it
+// follows the log of each provider that the daemon has to do with, sees that every
+// head that is announced continues the one before, and that nothing about the
+// daemon's own addresses is in it that is not theirs. And it looks up other people's
+// keys: what it returns is proved to be in the log, or so new that no head covers it,
+// and is then remembered and checked when one does.
+//
+// Heads are what the network's signed snapshots say of the providers, the same to
+// all clients. What else could be seen in a log, the keys of others changing, is for
+// proxy/contacts to tell when they are looked up. It asks in the network's ordinary
+// query slots, seldom, and only when nothing else waits for one. proxy runs it.
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mailproxy/internal/address"
+	"mailproxy/internal/store"
+	"mailproxy/mixclient"
+	"mailproxy/proxy/mailbox"
+	"mailproxy/spool"
+	"mailproxy/spool/client"
+	"mailproxy/spool/keylog"
+)
+
+const (
+	// retryFailed is how long an address whose provider showed false keys waits
+	// until it is looked up again.
+	retryFailed = time.Hour
+	// maxQueue bounds the heads that wait to be followed to. Beyond it no newer
+	// head is taken up: more than two days' without a reply.
+	maxQueue = 64
+	// maxPending bounds the records of a provider that wait for a head, and
+	// maxPendingOf those of one address.
+	maxPending, maxPendingOf = 1024, 4
+	// covered is how many announcements may come until a record is in one. The
+	// first after it was seen may have been made before.
+	covered = 2
+)
+
+// ErrFalse is returned for keys that are not to be used: the provider's log does not
+// hold them.
+var ErrFalse = errors.New("the provider's log of keys does not hold these keys")
+
+// Config says what a Monitor works with.
+type Config struct {
+	Store   *store.Store
+	Mailbox *mailbox.Store // where warnings go
+	// Own returns this daemon's accounts at a provider that it has registered and
+	// not taken back: address and identity key. It must return at once.
+	Own func(provider string) map[string][32]byte
+	// Retry is told that an address is to be looked up again, for an account that
+	// wanted its keys before.
+	Retry  func(account, address string)
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// A Monitor watches all providers that a daemon has to do with. Its methods may be
+// called from any goroutine.
+type Monitor struct {
+	cfg Config
+	log *slog.Logger
+
+	mu        sync.Mutex // guards all below, and is held while a change is written
+	providers map[string]*provider
+	alarms    map[string]Alarm
+	waits     map[string]time.Time    // by domain: when it may be asked again
+	asked     map[string]bool         // by domain: a request is out
+	retried   map[[2]string]time.Time // by domain and address
+}
+
+// Open reads what is kept.
+func Open(cfg Config) (*Monitor, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Retry == nil {
+		cfg.Retry = func(string, string) {}
+	}
+	m := &Monitor{
+		cfg: cfg, log: cfg.Logger, providers: map[string]*provider{}, alarms: map[string]Alarm{},
+		waits: map[string]time.Time{}, asked: map[string]bool{}, retried: map[[2]string]time.Time{},
+	}
+	if err := m.load(); err != nil {
+		return nil, fmt.Errorf("open monitor: %w", err)
+	}
+	return m, nil
+}
+
+// update changes what is known of a provider. Nothing has changed after an error.
+func (m *Monitor) update(domain string, change func(c *change)) error {
+	own := m.cfg.Own(domain)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.providers[domain]
+	if p == nil {
+		p = newProvider(domain)
+	}
+	c := p.change(m.cfg.Now(), own)
+	change(c)
+	return m.commit(c)
+}
+
+// Usable says whether mail may be sealed to the keys that are known of an address.
+// If not, it may be that they are to be looked up again.
+func (m *Monitor) Usable(addr string) (usable, again bool) {
+	_, domain := address.Split(addr)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.providers[domain]
+	if p == nil || p.names[addr].Failed == 0 {
+		return true, false
+	}
+	age := m.cfg.Now().Sub(time.Unix(p.names[addr].Failed, 0))
+	return false, age < 0 || age >= retryFailed
+}
+
+// LookUp asks a spool service for the keys of a name, for one of the daemon's
+// accounts, and checks them. It returns an error that wraps ErrFalse when the log
+// does not hold them.
+func (m *Monitor) LookUp(ctx context.Context, network mixclient.Network, service mixclient.Service, account, name string) (*client.Found, error) {
+	domain := service.Provider
+	newest, err := m.attend(network, service)
+	if err != nil {
+		return nil, err
+	}
+	f, err := client.New(network, service, client.Signing{}).Lookup(ctx, name, newest.Size)
+	if errors.Is(err, spool.StatusNoLog) {
+		return nil, errors.Join(err, m.update(domain, func(c *change) { c.short(newest) }))
+	}
+	if err != nil {
+		return nil, err
+	}
+	var verdict error
+	err = m.update(domain, func(c *change) { verdict = c.shown(f, newest, account) })
+	return f, errors.Join(verdict, err)
+}
+
+// attend takes in what a service announces, and returns its newest head, which is
+// zero if it has announced none.
+func (m *Monitor) attend(network mixclient.Network, service mixclient.Service) (head, error) {
+	domain := service.Provider
+	notice, ok := network.Notice(service)
+	m.mu.Lock()
+	p := m.providers[domain]
+	m.mu.Unlock()
+	if p == nil || ok && p.rec.news(notice) {
+		if err := m.update(domain, func(c *change) {
+			if ok {
+				c.announced(notice)
+			}
+		}); err != nil {
+			return head{}, err
+		}
+		m.mu.Lock()
+		p = m.providers[domain]
+		m.mu.Unlock()
+	}
+	return p.rec.Newest, nil
+}
+
+// news reports whether a notice says something that is not known.
+func (r *providerRecord) news(n mixclient.Notice) bool {
+	since := n.Since.UnixMilli()
+	if since != r.Since {
+		return since > r.Since && len(r.Queue) < maxQueue
+	}
+	h, err := spool.ParseNotice(n.Bytes)
+	return err == nil && r.Announced && head(h) != r.Newest && r.Twice != since
+}
+
+// announced takes in what the provider announces.
+func (c *change) announced(n mixclient.Notice) {
+	r := &c.rec
+	if !r.news(n) {
+		return
+	}
+	parsed, err := spool.ParseNotice(n.Bytes)
+	h, since := head(parsed), n.Since.UnixMilli()
+	if since == r.Since {
+		// Two clients of this daemon were given different snapshots.
+		c.alarm(Rewritten, "", fmt.Sprintf("two logs were announced for one time, of %d and %d records", r.Newest.Size, h.Size))
+		r.Twice = since
+		return
+	}
+	r.Since = since
+	switch {
+	case err != nil: // it announces no log, which covers nothing
+	case r.Announced && (h.Size < r.Newest.Size || h.Size == r.Newest.Size && h.Root != r.Newest.Root):
+		c.rewritten(h, fmt.Sprintf("it announced a log of %d records before, and now another one of %d records", r.Newest.Size, h.Size))
+	case !r.Announced || h != r.Newest:
+		r.Announced, r.Newest, r.Queue = true, h, append(r.Queue, h)
+	}
+	var late []pending
+	for i := range r.Pending {
+		q := &r.Pending[i]
+		if q.Seen < since {
+			q.Announced++
+		}
+		if q.Announced >= covered && (!r.Announced || q.Index >= r.Newest.Size) {
+			late = append(late, *q)
+		}
+	}
+	for _, q := range late {
+		c.unlogged(q, "it is in no log that was announced since")
+	}
+}
+
+// short takes in that the service says its log is shorter than it announced.
+func (c *change) short(announced head) {
+	c.alarm(Rewritten, "", fmt.Sprintf("it announced a log of %d records, and says now that it has not so many", announced.Size))
+	c.rec.Bad = c.rec.Since
+}
+
+// rewritten takes in that the log does not continue what it was, and begins anew with
+// this head: from here on it is watched again.
+func (c *change) rewritten(h head, detail string) {
+	c.alarm(Rewritten, "", detail)
+	r := &c.rec
+	r.Announced, r.Newest, r.Queue = true, h, []head{h}
+	r.Started, r.From, r.Size, r.Edge, r.Pending = false, 0, 0, nil, nil
+	for addr, n := range c.names {
+		n.Known, n.Index, n.Record = false, 0, nil
+		c.setName(addr, n)
+	}
+}
+
+// unlogged takes in that a record which was shown is not in the log.
+func (c *change) unlogged(q pending, detail string) {
+	c.rec.Pending = slices.DeleteFunc(c.rec.Pending, func(x pending) bool {
+		return x.Index == q.Index && x.Address == q.Address
+	})
+	c.failed(q.Address, fmt.Sprintf("a key of %s was shown as record %d, but %s", q.Address, q.Index, detail))
+}
+
+// failed takes in that false keys were shown for an address.
+func (c *change) failed(addr, detail string) {
+	n := c.names[addr]
+	n.Failed, n.Known = c.now.Unix(), false
+	c.setName(addr, n)
+	c.alarm(NotLogged, addr, detail)
+}
+
+// shown takes in what a look-up showed, which was asked for with this head.
+func (c *change) shown(f *client.Found, asked head, account string) error {
+	addr := f.Bundle.Address
+	n := c.names[addr]
+	if account != "" && !slices.Contains(n.Accounts, account) {
+		n.Accounts = append(slices.Clone(n.Accounts), account)
+	}
+	c.setName(addr, n)
+	record := f.Record.Encode()
+	same := n.Known && n.Index == f.Index && bytes.Equal(n.Record, record)
+	switch {
+	case f.Index < asked.Size:
+		if err := keylog.CheckRecord(asked.log(), f.Index, f.Record, f.Proof); err != nil {
+			c.failed(addr, err.Error())
+			return fmt.Errorf("%w: %w", ErrFalse, err)
+		}
+	case n.Known && !same && f.Index <= n.Index, same: // see below
+	case len(c.rec.Pending) >= maxPending || c.pendingOf(addr) >= maxPendingOf:
+		return fmt.Errorf("%w: too many keys of %s were shown before their time", ErrFalse, addr)
+	default:
+		c.rec.Pending = append(c.rec.Pending, pending{Address: addr, Index: f.Index, Record: record, Seen: c.now.UnixMilli()})
+	}
+	if n.Known && !same && f.Index <= n.Index {
+		err := fmt.Errorf("record %d was shown for %s, where record %d was seen before", f.Index, addr, n.Index)
+		c.failed(addr, err.Error())
+		return fmt.Errorf("%w: %w", ErrFalse, err)
+	}
+	n.Known, n.Index, n.Record, n.Failed = true, f.Index, record, 0
+	c.setName(addr, n)
+	if _, mine := c.own[addr]; mine {
+		c.judgeOwn(addr, f.Record)
+	}
+	return nil
+}
+
+func (c *change) pendingOf(addr string) (n int) {
+	for _, q := range c.rec.Pending {
+		if q.Address == addr {
+			n++
+		}
+	}
+	return n
+}
+
+// judgeOwn looks at a record about one of the daemon's own addresses.
+func (c *change) judgeOwn(addr string, r spool.LogRecord) {
+	switch {
+	case r.Kind == spool.LogRevoked:
+		c.alarm(OwnRevoked, addr, "the log has a record that revokes it")
+	case r.Identity != c.own[addr]:
+		c.alarm(OwnKey, addr, fmt.Sprintf("the log has the identity %x for it", r.Identity))
+	}
+}
+
+// cut splits the rest of a name's key.
+func cut(rest string) (domain, addr string, ok bool) { return strings.Cut(rest, "\x00") }
