@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
+	"mailproxy/internal/command"
 	"mailproxy/internal/durable"
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
@@ -52,6 +55,8 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	hup, ignore := command.Reloads()
+	defer ignore()
 	fmt.Printf("mailproxy is running.\n\n")
 	fmt.Printf("  SMTP %s, IMAP %s, POP3 %s\n", d.Address("smtp"), d.Address("imap"), d.Address("pop3"))
 	fmt.Printf("  certificate of these: %s\n", d.CAFile())
@@ -75,9 +80,40 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 			}
 		}
 	})
+	reloading, stop := context.WithCancel(ctx)
+	defer stop() // before the wait
+	wg.Go(func() { reload(reloading, hup, r.Config, network, log) })
 	control := d.ServeControl(ctx)
 	// Events ends with the network, which is closed before the wait.
 	return errors.Join(control, network.Close())
+}
+
+// reload takes up a new network document on each SIGHUP, until ctx ends.
+func reload(ctx context.Context, hup <-chan os.Signal, config string, network *builtin.Client, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		cfg, err := proxy.LoadConfig(config)
+		var doc *directory.Document
+		if err == nil {
+			doc, err = loadNetwork(cfg)
+		}
+		changed := false
+		if err == nil {
+			changed, err = network.Reload(doc)
+		}
+		switch {
+		case err != nil:
+			log.Error("mailproxy: the network document is not taken up, and the one in use stays", "err", err)
+		case changed:
+			fmt.Printf("the network document of %s is taken up\n", doc.Made.UTC().Format(time.DateTime))
+		default:
+			fmt.Printf("the network document of %s is in use already\n", doc.Made.UTC().Format(time.DateTime))
+		}
+	}
 }
 
 func providers(d *directory.Document) []string {
