@@ -96,8 +96,12 @@ func (s *Server) publish(ctx context.Context, e Entry, auth *spool.Auth, how Pub
 	})
 }
 
-// once does what a request signed by a key asks for, unless it was done before.
+// once does what a request signed by a key asks for, unless it was done before. It
+// waits for the disk, so no key may ask for it all the time.
 func (s *Server) once(key [32]byte, auth *spool.Auth, now time.Time, do func() spool.Status) spool.Status {
+	if !s.rates.take(rateChanges, key, s.policy.Load().Changes, now) {
+		return spool.StatusBusy
+	}
 	seen := s.guard.enter(key)
 	if seen == nil {
 		return spool.StatusBusy

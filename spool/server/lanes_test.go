@@ -187,6 +187,7 @@ func TestRatesPerSpool(t *testing.T) {
 		p.Contacts.Rate = server.Rate{PerSecond: 1, Burst: 3}
 		p.Strangers.Rate = server.Rate{PerSecond: 1, Burst: 2}
 		p.Reads = server.Rate{PerSecond: 1, Burst: 4}
+		p.Changes = server.Rate{PerSecond: 1, Burst: 3}
 	}))
 	alice, bob := newUser(t, 1), newUser(t, 3)
 	for name, u := range map[string]*user{"alice@north.test": alice, "bob@north.test": bob} {
@@ -216,7 +217,12 @@ func TestRatesPerSpool(t *testing.T) {
 	}
 	expect(t, s, alice.reading(0, 1), spool.StatusBusy)
 	read(t, s, bob.reading(0, 1))
+	expect(t, s, alice.access(1, 2), spool.StatusOK) // the first for this key was made above
+	expect(t, s, alice.access(1, 3), spool.StatusOK)
+	expect(t, s, alice.access(1, 4), spool.StatusBusy)
+	expect(t, s, bob.access(1, 2), spool.StatusOK)
 	c.set(start.Add(time.Second))
+	expect(t, s, alice.access(1, 4), spool.StatusOK)
 	expect(t, s, fromContact(alice, 1, 3), spool.StatusOK)
 	expect(t, s, fromContact(alice, 1, 4), spool.StatusBusy)
 	expect(t, s, fromStranger(t, alice, cheap, 12), spool.StatusOK)

@@ -41,10 +41,13 @@ type Policy struct {
 	// package work) is the part of a core that strangers can use up.
 	Checks Rate
 
-	// Reads is how often a spool is read, Lookups how often a name is looked up
-	// and how often the key log is read, by all askers together. New bounds the
-	// names that are made, by all together.
-	Reads, Lookups, New Rate
+	// Reads is how often a spool is read, Changes how often a key publishes,
+	// revokes or sets an append key.
+	Reads, Changes Rate
+	// Lookups is how often a name is looked up, and how often the key log is read,
+	// by all askers together, whom nobody can tell apart. New bounds the names that
+	// are made, by all together.
+	Lookups, New Rate
 
 	// MaxAge is how long a block waits to be read; zero means that of Limits.
 	MaxAge time.Duration
@@ -84,6 +87,7 @@ func DefaultPolicy() Policy {
 		Raise:     4,
 		Checks:    defaultChecks,
 		Reads:     Rate{PerSecond: 20, Burst: 200},
+		Changes:   Rate{PerSecond: 0.1, Burst: 50},
 		Lookups:   Rate{PerSecond: 500, Burst: 1000},
 		New:       Rate{PerSecond: 1, Burst: 200},
 	}
@@ -149,7 +153,7 @@ func (p Policy) complete(l Limits) (*policy, error) {
 		}
 		q.lanes[lane] = lp
 	}
-	for _, r := range []Rate{p.Open.Rate, p.Contacts.Rate, p.Strangers.Rate, p.Checks, p.Reads, p.Lookups, p.New} {
+	for _, r := range []Rate{p.Open.Rate, p.Contacts.Rate, p.Strangers.Rate, p.Checks, p.Reads, p.Changes, p.Lookups, p.New} {
 		switch {
 		case !(r.PerSecond >= 0) || math.IsInf(r.PerSecond, 0) || r.Burst < 0:
 			return nil, errors.New("policy of the spool: a rate, or its burst, is below zero or no number")

@@ -22,6 +22,7 @@ const (
 	rateContacts              //
 	rateStrangers             //
 	rateReads                 // of a spool
+	rateChanges               // of a key
 	rateLookups               // of the service
 	rateLog                   // of the service
 	rateNew                   // of the service
