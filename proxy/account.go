@@ -18,8 +18,9 @@ import (
 	"mailproxy/proxy/mailbox"
 )
 
-// accountVersion is the version of an account's record.
-const accountVersion = 1
+// accountVersion is the version of an account's record. Version 1 had no field after
+// Registered.
+const accountVersion = 2
 
 // Cost of Argon2id (RFC 9106 section 4 recommends more memory; a password that
 // we made has 100 bits, and one that the user chose guards a loopback port).
@@ -38,6 +39,31 @@ type accountRecord struct {
 	Salt        []byte `cbor:"4,keyasint"`
 	Hash        []byte `cbor:"5,keyasint"` // Argon2id of the password
 	Registered  bool   `cbor:"6,keyasint,omitempty"`
+	Invite      []byte `cbor:"7,keyasint,omitempty"` // to register with; gone after that
+	Ending      Ending `cbor:"8,keyasint,omitempty"`
+}
+
+// An Ending says how far an account is taken back.
+type Ending uint8
+
+// The endings. An account never goes back to an earlier one.
+const (
+	Active  Ending = 0
+	Revoked Ending = 1 // its identity is taken back: it can only be read
+	Deleted Ending = 2 // its keys are erased; its mail is here until that is removed too
+)
+
+// String returns the ending in a word, nothing for an account that goes on.
+func (e Ending) String() string {
+	switch e {
+	case Active:
+		return ""
+	case Revoked:
+		return "revoked"
+	case Deleted:
+		return "deleted"
+	}
+	return fmt.Sprintf("ending %d", uint8(e))
 }
 
 const accountPrefix = "account/"
@@ -45,6 +71,7 @@ const accountPrefix = "account/"
 func accountKey(address string) []byte { return []byte(accountPrefix + address) }
 
 func (r *accountRecord) put(tx *store.Tx) error {
+	r.Version = accountVersion
 	b, err := codec.Marshal(r)
 	if err != nil {
 		return err
@@ -64,8 +91,8 @@ func listAccounts(st *store.Store) ([]*accountRecord, error) {
 			if err := codec.Unmarshal(v, &r); err != nil {
 				return err
 			}
-			if r.Version != accountVersion {
-				return fmt.Errorf("an account has version %d, this program reads %d", r.Version, accountVersion)
+			if r.Version == 0 || r.Version > accountVersion {
+				return fmt.Errorf("an account has version %d, this program reads up to %d", r.Version, accountVersion)
 			}
 			list = append(list, &r)
 			return nil

@@ -12,6 +12,7 @@ import (
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
+	"mailproxy/spool/client"
 )
 
 // sending is an account as the outbox sees it.
@@ -21,7 +22,7 @@ var _ outbox.Account = sending{}
 
 // outboxAccount finds an account for the outbox.
 func (d *Daemon) outboxAccount(addr string) (outbox.Account, bool) {
-	if a := d.account(addr); a != nil {
+	if a := d.account(addr); a != nil && a.ending() == Active {
 		return sending{a}, true
 	}
 	return nil, false
@@ -60,6 +61,12 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 }
 
 func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
+	switch usable, again := s.d.logs.Usable(addr); {
+	case again:
+		return nil, outbox.ErrUnknown
+	case !usable:
+		return nil, outbox.ErrUnlogged
+	}
 	err = s.d.store.View(func(tx *store.Tx) (err error) {
 		bundle, err = s.book.ForSealing(tx, addr)
 		return err
@@ -73,13 +80,13 @@ func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
 	return bundle, err
 }
 
-func (s sending) Learn(addr string, bundle *spool.SignedBundle, terms spool.Terms) error {
+func (s sending) Learn(addr string, found *client.Found) error {
 	var c *contacts.Contact
 	err := s.d.store.Update(func(tx *store.Tx) (err error) {
-		if c, err = s.book.Fetched(tx, addr, bundle); err != nil {
+		if c, err = s.book.Fetched(tx, addr, found.Signed); err != nil {
 			return err
 		}
-		return s.book.SetTerms(tx, addr, terms)
+		return s.book.SetTerms(tx, addr, found.Terms)
 	})
 	switch {
 	case errors.Is(err, contacts.ErrRejected):
@@ -176,7 +183,7 @@ func (r receiving) Confirm(tx *store.Tx, from string, id seal.ID) error {
 }
 
 func (r receiving) Receipt(tx *store.Tx, to string, id seal.ID) error {
-	if !r.d.opt.Receipts {
+	if !r.d.opt.Receipts || r.ending() != Active {
 		return nil
 	}
 	return r.d.outbox.ReceiptTx(tx, r.keys.Address(), to, id)

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -25,7 +26,11 @@ import (
 // store's files are never opened by two.
 const (
 	pathStatus   = "/v1/status"
+	pathAlarm    = "/v1/alarms/dismiss"
 	pathAccounts = "/v1/accounts"
+	pathEnd      = "/v1/accounts/end"
+	pathContacts = "/v1/contacts"
+	pathBlock    = "/v1/contacts/block"
 )
 
 // maxSocketPath is the longest path of a Unix socket that all systems take.
@@ -72,6 +77,7 @@ type NewAccount struct {
 	Address     string `json:"address"`
 	DisplayName string `json:"display_name,omitempty"`
 	Password    string `json:"password,omitempty"` // empty: one is made
+	Invite      string `json:"invite,omitempty"`   // code of an invitation
 }
 
 // AddedAccount is the answer to it.
@@ -117,6 +123,30 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 		added, err := d.addFromControl(r)
 		d.answer(w, added, err)
 	})
+	mux.HandleFunc("POST "+pathEnd, func(w http.ResponseWriter, r *http.Request) {
+		var in EndAccount
+		err := readRequest(r, &in)
+		if err == nil {
+			err = d.End(r.Context(), in)
+		}
+		d.answer(w, struct{}{}, err)
+	})
+	mux.HandleFunc("GET "+pathContacts, func(w http.ResponseWriter, r *http.Request) {
+		list, err := d.Contacts(r.URL.Query().Get("account"))
+		d.answer(w, list, err)
+	})
+	mux.HandleFunc("POST "+pathBlock, func(w http.ResponseWriter, r *http.Request) {
+		var in BlockContact
+		err := readRequest(r, &in)
+		var out BlockedContact
+		if err == nil {
+			out, err = d.Block(in)
+		}
+		d.answer(w, out, err)
+	})
+	mux.HandleFunc("POST "+pathAlarm, func(w http.ResponseWriter, r *http.Request) {
+		d.answer(w, struct{}{}, d.dismissFromControl(r))
+	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() }) // Serve returns on it
 	defer stop()
@@ -128,17 +158,15 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 
 func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 	var in NewAccount
-	dec := json.NewDecoder(io.LimitReader(r.Body, 1<<16))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return AddedAccount{}, fmt.Errorf("read request: %w", err)
+	if err := readRequest(r, &in); err != nil {
+		return AddedAccount{}, err
 	}
 	canonical, err := address.Canonical(in.Address)
 	if err != nil {
 		return AddedAccount{}, fmt.Errorf("add account %s: %w", in.Address, err)
 	}
 	in.Address = canonical // what the user is told is what mail programs are to show
-	password, err := d.AddAccount(r.Context(), in.Address, in.DisplayName, in.Password)
+	password, err := d.AddAccount(r.Context(), in)
 	if err != nil {
 		return AddedAccount{}, err
 	}
@@ -157,6 +185,16 @@ func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 		return AddedAccount{}, err
 	}
 	return added, nil
+}
+
+// readRequest reads the body of a request, which has nothing in that in has not.
+func readRequest(r *http.Request, in any) error {
+	dec := json.NewDecoder(io.LimitReader(r.Body, 1<<16))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(in); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	return nil
 }
 
 func (d *Daemon) answer(w http.ResponseWriter, body any, err error) {
@@ -205,6 +243,23 @@ func (c *Controller) AddAccount(ctx context.Context, in NewAccount) (out AddedAc
 	return out, err
 }
 
+// End revokes or deletes an account.
+func (c *Controller) End(ctx context.Context, in EndAccount) error {
+	return c.do(ctx, http.MethodPost, pathEnd, in, &struct{}{})
+}
+
+// Contacts lists whom an account knows; an empty account stands for the only one.
+func (c *Controller) Contacts(ctx context.Context, account string) (list []ContactStatus, err error) {
+	err = c.do(ctx, http.MethodGet, pathContacts+"?account="+url.QueryEscape(account), nil, &list)
+	return list, err
+}
+
+// Block blocks or unblocks a contact.
+func (c *Controller) Block(ctx context.Context, in BlockContact) (out BlockedContact, err error) {
+	err = c.do(ctx, http.MethodPost, pathBlock, in, &out)
+	return out, err
+}
+
 func (c *Controller) do(ctx context.Context, method, path string, in, out any) error {
 	var body bytes.Buffer
 	if in != nil {
@@ -217,6 +272,10 @@ func (c *Controller) do(ctx context.Context, method, path string, in, out any) e
 		return fmt.Errorf("ask daemon: %w", err)
 	}
 	resp, err := c.http.Do(req)
+	var cause *url.Error // which quotes an address that nobody knows
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
 	if err != nil {
 		return fmt.Errorf("no daemon answers for %s; start it with \"mailproxy run\" and try again: %w", c.dir, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,6 +59,12 @@ type account struct {
 
 	registered chan struct{} // closed once the provider has the account
 	refused    chan error    // of capacity one: why it never will
+	// awaited says that whoever added the account waits to hear why it never will.
+	awaited bool
+
+	rekeyed chan struct{}      // of capacity one: there is a new append key to publish
+	stop    context.CancelFunc // ends run; nil before start
+	stopped chan struct{}      // closed when run has ended
 
 	mu      sync.Mutex // guards record and problem
 	record  *accountRecord
@@ -66,12 +73,19 @@ type account struct {
 
 // loadAccount reads an account's keys and inbox. It starts nothing.
 func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
-	a := &account{d: d, record: r, network: d.opt.Network(r.Address), registered: make(chan struct{}), refused: make(chan error, 1)}
+	a := &account{
+		d: d, record: r, network: d.opt.Network(r.Address),
+		registered: make(chan struct{}), refused: make(chan error, 1),
+		rekeyed: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
 	if a.network == nil {
 		return nil, fmt.Errorf("load account %s: no network carries it", r.Address)
 	}
 	if r.Registered {
 		close(a.registered)
+	}
+	if r.Ending == Deleted {
+		return a, nil // it has a password and mail, and nothing else
 	}
 	var err error
 	if a.keys, err = keys.Load(d.store, r.Address, d.opt.Now); err != nil {
@@ -104,9 +118,19 @@ func (d *Daemon) start(a *account) error {
 		d.engines = append(d.engines, e)
 		d.wg.Go(func() { d.outbox.Run(d.ctx, e.network) })
 		d.wg.Go(func() { e.store(d.ctx) })
+		d.wg.Go(func() { d.logs.Run(d.ctx, e.network, func() []string { return d.providersOn(e.network) }) })
 		e.network.SetReads(e.next)
 	}
-	d.wg.Go(func() { a.run(d.ctx, e) })
+	var ctx context.Context
+	ctx, a.stop = context.WithCancel(d.ctx)
+	if a.record.Ending != Active && !a.record.Registered {
+		close(a.stopped) // it was given up before its provider took it
+		return nil
+	}
+	d.wg.Go(func() {
+		defer close(a.stopped)
+		a.run(ctx, e)
+	})
 	return nil
 }
 
@@ -152,6 +176,9 @@ func (e *engine) store(ctx context.Context) {
 
 // deliver stores a block that the reader received.
 func (a *account) deliver(_ uint64, block []byte) error {
+	if a.ending() == Deleted {
+		return errEnded
+	}
 	return a.inbox.Store(block, a.reader.Cursor(), a.timing)
 }
 
@@ -164,6 +191,7 @@ func (a *account) run(ctx context.Context, e *engine) {
 	e.mu.Lock()
 	e.accounts = append(e.accounts, a)
 	e.mu.Unlock()
+	defer e.remove(a)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
@@ -175,8 +203,16 @@ func (a *account) run(ctx context.Context, e *engine) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-a.rekeyed:
 		}
 	}
+}
+
+// remove takes an account's spool out of the read slots.
+func (e *engine) remove(a *account) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.accounts = slices.DeleteFunc(e.accounts, func(b *account) bool { return a == b })
 }
 
 // begin finds the provider, registers if that was not done before, and makes the
@@ -192,9 +228,12 @@ func (a *account) begin(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
+		err = explain(err, a.keys.Address())
 		a.setProblem(err)
 		if !client.IsTemporary(err) {
-			a.d.log.Error("proxy: an account cannot be registered", "err", err)
+			if !a.awaited {
+				a.d.log.Error("proxy: an account cannot be registered", "err", err)
+			}
 			a.refused <- err
 			return false
 		}
@@ -218,39 +257,45 @@ var errElsewhere = errors.New("the account is in use elsewhere: on another compu
 // errProvider is a domain that is not in the network, or no longer.
 var errProvider = errors.New("the account's provider is not in the network")
 
-func (a *account) register(ctx context.Context) error {
-	_, domain := address.Split(a.keys.Address())
-	list, err := a.network.Services(ctx, mixclient.KindSpool)
+// errEnded refuses what comes for an account that was deleted.
+var errEnded = errors.New("the account was deleted")
+
+// spoolOf finds the spool service of a domain.
+func spoolOf(ctx context.Context, network mixclient.Network, domain string) (mixclient.Service, error) {
+	list, err := network.Services(ctx, mixclient.KindSpool)
 	if err != nil {
-		return err
+		return mixclient.Service{}, err
 	}
-	found := false
 	for _, s := range list {
 		if s.Provider == domain {
-			a.service, found = s, true
+			return s, nil
 		}
 	}
-	if !found {
-		return errProvider
+	return mixclient.Service{}, errProvider
+}
+
+func (a *account) register(ctx context.Context) error {
+	_, domain := address.Split(a.keys.Address())
+	var err error
+	if a.service, err = spoolOf(ctx, a.network, domain); err != nil {
+		return err
 	}
 	a.mu.Lock()
 	record := *a.record
 	a.mu.Unlock()
 	if !record.Registered {
 		bundle, signed := a.keys.Bundle()
-		if err := a.client().Register(ctx, a.keys.IdentityKey(), a.keys.ReadKey(), signed, nil); err != nil {
+		if err := a.client().Register(ctx, a.keys.IdentityKey(), a.keys.ReadKey(), signed, record.Invite); err != nil {
 			return err
 		}
 		if err := a.keys.Published(bundle.Version); err != nil {
 			return err
 		}
-		record.Registered = true
+		record.Registered, record.Invite = true, nil
 		if err := a.d.store.Update(record.put); err != nil {
 			return fmt.Errorf("note the registration: %w", err)
 		}
-		a.mu.Lock()
-		a.record = &record
-		a.mu.Unlock()
+		a.setRecord(&record)
 		close(a.registered)
 	}
 	cursor, err := a.inbox.Cursor()
@@ -268,8 +313,10 @@ func (a *account) signing() client.Signing {
 	return client.Signing{Instance: spool.Instance(a.keys.Instance()), Nonce: a.keys.Nonce, Now: a.d.opt.Now}
 }
 
-func (a *account) client() *client.Client {
-	return client.New(a.network, a.service, a.signing())
+func (a *account) client() *client.Client { return a.clientOf(a.service) }
+
+func (a *account) clientOf(service mixclient.Service) *client.Client {
+	return client.New(a.network, service, a.signing())
 }
 
 // readFailed takes what is wrong with a read that was answered, or lost.
@@ -289,11 +336,16 @@ func (a *account) readFailed(err error) {
 			break // the next read is refused alike
 		}
 		a.reader.Reset(refused.Last)
+		// What else the provider has lost, the next to write would find out.
+		if lost := a.keys.AppendLost(); lost != nil {
+			a.d.log.Error("proxy: append key", "err", lost)
+		}
+		a.rekey()
 	case errors.As(err, &refused) && (refused.Status == spool.StatusReplayed || refused.Status == spool.StatusOtherReader):
 		// Our nonces never repeat, and the engine sends no packet twice.
 		err = fmt.Errorf("%w: %w", errElsewhere, err)
 	}
-	a.setProblem(err)
+	a.setProblem(explain(err, a.keys.Address()))
 }
 
 func (a *account) setProblem(err error) {
@@ -302,33 +354,14 @@ func (a *account) setProblem(err error) {
 	a.problem = err
 }
 
-// publish replaces the prekey when it is due, and the bundle at the provider when
-// that has an older one.
-func (a *account) publish(ctx context.Context) {
-	if _, err := a.keys.Rotate(); err != nil {
-		a.d.log.Error("proxy: prekey rotation failed", "err", err)
-	}
-	for ctx.Err() == nil {
-		signed, err := a.keys.Unpublished()
-		if err != nil {
-			a.d.log.Error("proxy: key bundle", "err", err)
-			return
-		}
-		if signed == nil {
-			return
-		}
-		bundle, err := signed.Open()
-		if err == nil {
-			err = a.client().Replace(ctx, a.keys.IdentityKey(), signed)
-		}
-		if err == nil {
-			err = a.keys.Published(bundle.Version)
-		}
-		if err != nil && !errors.Is(err, mixclient.ErrLost) {
-			if ctx.Err() == nil {
-				a.d.log.Warn("proxy: the key bundle could not be published; trying again later", "err", err)
-			}
-			return
-		}
-	}
+func (a *account) setRecord(r *accountRecord) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.record = r
+}
+
+func (a *account) ending() Ending {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.record.Ending
 }

@@ -29,10 +29,12 @@ import (
 	"mailproxy/proxy/cert"
 	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
+	"mailproxy/proxy/monitor"
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/ports"
 	"mailproxy/proxy/progress"
 	"mailproxy/smtp"
+	"mailproxy/spool"
 )
 
 // Options say what a daemon works with. Dir and Network are needed.
@@ -60,6 +62,7 @@ type Daemon struct {
 	store  *store.Store
 	mail   *mailbox.Store
 	outbox *outbox.Outbox
+	logs   *monitor.Monitor
 	cert   *cert.Local
 	words  *passwords
 
@@ -70,6 +73,7 @@ type Daemon struct {
 	servers   []server
 	addresses map[string]net.Addr // of the listeners, by protocol
 
+	ending   sync.Mutex // lets one account be taken back at a time; taken before starting
 	starting sync.Mutex // guards engines, and lets one account be added at a time
 	engines  []*engine
 
@@ -143,6 +147,9 @@ func (d *Daemon) open() error {
 			return err
 		}
 	}
+	if d.logs, err = d.openLogs(); err != nil {
+		return err
+	}
 	d.outbox, err = outbox.Open(outbox.Config{
 		Store: d.store, Mailbox: d.mail, Account: d.outboxAccount, Times: d.opt.Times,
 		Now: d.opt.Now, Observe: d.opt.Observe, Logger: d.log,
@@ -156,6 +163,13 @@ func (d *Daemon) open() error {
 	d.starting.Lock()
 	defer d.starting.Unlock()
 	for _, a := range d.list() {
+		if a.ending() == Deleted {
+			// Should its end have been interrupted.
+			if err := d.eraseRest(a.record.Address); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := d.start(a); err != nil {
 			return err
 		}
@@ -274,28 +288,35 @@ func (d *Daemon) authenticate(_ context.Context, username, password string) (str
 	return r.Address, nil
 }
 
-// AddAccount makes an account: keys, folders, and a password, which is made if
-// password is empty. It returns the password once all is on disk; the account
-// registers itself at its provider from then on: see WaitRegistered.
-func (d *Daemon) AddAccount(ctx context.Context, addr, displayName, password string) (string, error) {
-	canonical, err := address.Canonical(addr)
+// AddAccount makes an account: keys, folders, and a password, which is made if none
+// is given. It returns the password once all is on disk; the account registers
+// itself at its provider from then on: see WaitRegistered.
+func (d *Daemon) AddAccount(ctx context.Context, in NewAccount) (password string, err error) {
+	canonical, err := address.Canonical(in.Address)
 	if err != nil {
-		return "", fmt.Errorf("add account %s: %w", addr, err)
+		return "", fmt.Errorf("add account %s: %w", in.Address, err)
+	}
+	invite := strings.TrimSpace(in.Invite)
+	if len(invite) > spool.MaxInviteSize {
+		return "", fmt.Errorf("add account %s: the code has %d characters, and no invitation has more than %d", canonical, len(invite), spool.MaxInviteSize)
 	}
 	_, domain := address.Split(canonical)
 	if err := d.checkProvider(ctx, canonical, domain); err != nil {
 		return "", fmt.Errorf("add account %s: %w", canonical, err)
 	}
-	if password == "" {
+	if password = in.Password; password == "" {
 		password = NewPassword()
 	}
-	r := &accountRecord{Version: accountVersion, Address: canonical, DisplayName: displayName}
+	r := &accountRecord{Address: canonical, DisplayName: in.DisplayName, Invite: []byte(invite)}
 	if err := r.setPassword(password); err != nil {
 		return "", fmt.Errorf("add account %s: %w", canonical, err)
 	}
 	d.starting.Lock()
 	defer d.starting.Unlock()
-	if d.account(canonical) != nil {
+	if have := d.account(canonical); have != nil {
+		if have.ending() != Active {
+			return "", fmt.Errorf("add account %s: it was deleted or its keys were revoked, and that is for good; choose another name", canonical)
+		}
 		return "", fmt.Errorf("add account %s: %w", canonical, ErrAccountExists)
 	}
 	if _, err := d.mail.CreateAccount(canonical); err != nil && !errors.Is(err, mailbox.ErrExists) {
@@ -313,26 +334,9 @@ func (d *Daemon) AddAccount(ctx context.Context, addr, displayName, password str
 	if err := d.load(r); err != nil {
 		return "", err
 	}
-	return password, d.start(d.account(canonical))
-}
-
-// forget removes an account that its provider never took.
-func (d *Daemon) forget(a *account) error {
-	d.starting.Lock()
-	defer d.starting.Unlock()
-	err := d.store.Update(func(tx *store.Tx) error {
-		if err := tx.Delete(accountKey(a.keys.Address())); err != nil {
-			return err
-		}
-		return keys.Delete(tx, a.keys.Address())
-	})
-	if err != nil {
-		return fmt.Errorf("remove account: %w", err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.accounts, a.keys.Address())
-	return nil
+	a := d.account(canonical)
+	a.awaited = true
+	return password, d.start(a)
 }
 
 // account returns the account with that canonical address, or nil.

@@ -6,6 +6,7 @@ import (
 
 	"mailproxy/internal/address"
 	"mailproxy/mixclient"
+	"mailproxy/proxy/outbox"
 )
 
 // Status describes the daemon at one moment, for the user and for programs.
@@ -14,6 +15,10 @@ type Status struct {
 	Listen   map[string]string `json:"listen"` // by protocol
 	Waiting  int               `json:"outbox"` // recipients whose mail is not in a spool yet
 	Receipts int               `json:"unconfirmed"`
+	// Alarms are what is wrong with providers' logs of keys, until it is dismissed.
+	Alarms []Alarm `json:"alarms,omitempty"`
+	// Paying are messages to new recipients that are paid for with computing time.
+	Paying []outbox.Payment `json:"paying,omitempty"`
 }
 
 // AccountStatus describes one account.
@@ -21,8 +26,10 @@ type AccountStatus struct {
 	Address    string        `json:"address"`
 	Registered bool          `json:"registered"`
 	Problem    string        `json:"problem,omitempty"`
-	Incomplete int           `json:"incomplete"` // messages of which parts are missing
-	Held       int           `json:"held"`       // messages whose sender's key changed
+	Ending     string        `json:"ending,omitempty"` // "revoked" or "deleted"
+	Incomplete int           `json:"incomplete"`       // messages of which parts are missing
+	Held       int           `json:"held"`             // messages whose sender's key changed
+	Blocked    uint64        `json:"blocked"`          // mails of blocked contacts that were dropped since the start
 	Network    NetworkStatus `json:"network"`
 	// SharesWith is the first account that is carried by the same client, if that
 	// is another: Network is of both together.
@@ -55,9 +62,15 @@ func (d *Daemon) Status() Status {
 		s.Listen[name] = a.String()
 	}
 	s.Waiting, s.Receipts = d.outbox.Count()
+	s.Alarms = d.alarms()
+	s.Paying = d.outbox.Payments()
 	carried := map[mixclient.Network]AccountStatus{}
 	for _, a := range d.list() {
 		st := a.status()
+		if st.Ending == Deleted.String() {
+			s.Accounts = append(s.Accounts, st) // no network carries it
+			continue
+		}
 		if first, ok := carried[a.network]; ok {
 			st.SharesWith, st.Network = first.Address, first.Network
 		} else {
@@ -74,8 +87,14 @@ func (a *account) status() AccountStatus {
 	if a.problem != nil {
 		s.Problem = a.problem.Error()
 	}
+	ending := a.record.Ending
 	a.mu.Unlock()
+	s.Ending = ending.String()
+	if ending == Deleted {
+		return s
+	}
 	s.Incomplete, s.Held = a.inbox.Waiting()
+	s.Blocked = a.inbox.Counters.Blocked.Load()
 	n := a.network.Status()
 	s.Network = NetworkStatus{
 		Connected: n.Connected, Reason: n.Reason,

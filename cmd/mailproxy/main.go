@@ -7,7 +7,9 @@ import "mailproxy/internal/command"
 type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Run a whole private mail network and two mailboxes in this process."`
 	Run     runCmd     `cmd:"" help:"Run the daemon for your own accounts."`
-	Account accountCmd `cmd:"" help:"Add and list accounts of the running daemon."`
+	Account accountCmd `cmd:"" help:"Add, list, revoke and delete accounts of the running daemon."`
+	Contact contactCmd `cmd:"" help:"List, block and unblock whom your accounts know."`
+	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
 
 	command.Common

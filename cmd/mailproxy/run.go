@@ -175,84 +175,6 @@ func keptGateway(cfg proxy.Config, d *directory.Document) (string, error) {
 	return name, nil
 }
 
-type accountCmd struct {
-	Add  accountAddCmd  `cmd:"" help:"Make an account and register it at its provider."`
-	List accountListCmd `cmd:"" help:"List the accounts."`
-}
-
-type accountAddCmd struct {
-	configFlag
-	Address      string `arg:"" help:"The address, NAME@PROVIDER."`
-	Name         string `help:"Your name, as recipients see it; none unless given."`
-	PasswordFile string `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
-	JSON         bool   `help:"Answer as JSON."`
-}
-
-func (a *accountAddCmd) Run(ctx context.Context) error {
-	cfg, err := proxy.LoadConfig(a.Config)
-	if err != nil {
-		return err
-	}
-	in := proxy.NewAccount{Address: a.Address, DisplayName: a.Name}
-	if a.PasswordFile != "" {
-		b, err := os.ReadFile(a.PasswordFile)
-		if err != nil {
-			return fmt.Errorf("read password: %w", err)
-		}
-		in.Password = strings.TrimRight(string(b), "\r\n")
-	}
-	added, err := proxy.Control(cfg.Dir).AddAccount(ctx, in)
-	if err != nil {
-		return err
-	}
-	if a.JSON {
-		return printJSON(added)
-	}
-	fmt.Printf("account   %s\nuser name %s\npassword  %s\n", added.Address, added.Address, added.Password)
-	if added.Problem != "" {
-		fmt.Printf("\nThe account is made, but %s\n", added.Problem)
-	} else {
-		fmt.Printf("\nRegistered. Enter these in your mail program; the password is shown only now.\n")
-	}
-	return nil
-}
-
-type accountListCmd struct {
-	configFlag
-	JSON bool `help:"Answer as JSON."`
-}
-
-func (a *accountListCmd) Run(ctx context.Context) error {
-	cfg, err := proxy.LoadConfig(a.Config)
-	if err != nil {
-		return err
-	}
-	s, err := proxy.Control(cfg.Dir).Status(ctx)
-	if err != nil {
-		return err
-	}
-	if a.JSON {
-		return printJSON(s.Accounts)
-	}
-	if len(s.Accounts) == 0 {
-		fmt.Println("no accounts")
-	}
-	for _, account := range s.Accounts {
-		fmt.Println(account.Address, accountState(account))
-	}
-	return nil
-}
-
-func accountState(a proxy.AccountStatus) string {
-	switch {
-	case a.Problem != "":
-		return "(" + a.Problem + ")"
-	case !a.Registered:
-		return "(not registered yet)"
-	}
-	return "(registered)"
-}
-
 type statusCmd struct {
 	configFlag
 	JSON bool `help:"Answer as JSON."`
@@ -272,11 +194,21 @@ func (s *statusCmd) Run(ctx context.Context) error {
 	}
 	fmt.Printf("SMTP %s, IMAP %s, POP3 %s\n", st.Listen["smtp"], st.Listen["imap"], st.Listen["pop3"])
 	fmt.Printf("outbox: %d on the way, %d in recipients' spools without a receipt yet\n", st.Waiting, st.Receipts)
+	for _, p := range st.Paying {
+		fmt.Printf("  to %s, a new recipient: paying with computing time, %d of %d blocks\n", p.Recipient, p.Paid, p.Blocks)
+	}
+	printAlarms(st.Alarms)
 	for _, a := range st.Accounts {
 		n := a.Network
 		fmt.Printf("\n%s %s\n", a.Address, accountState(a))
+		if a.Ending == proxy.Deleted.String() {
+			continue
+		}
 		if a.Held > 0 {
 			fmt.Printf("  %d messages are held: their sender's key changed\n", a.Held)
+		}
+		if a.Blocked > 0 {
+			fmt.Printf("  %d mails of contacts that you have blocked were dropped since the start\n", a.Blocked)
 		}
 		if a.Incomplete > 0 {
 			fmt.Printf("  %d messages are arriving\n", a.Incomplete)

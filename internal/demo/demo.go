@@ -107,7 +107,7 @@ func (w *World) startNetwork() error {
 			return err
 		}
 		w.Spools[domain] = s
-		providers = append(providers, local.Provider{Domain: domain, Spool: s})
+		providers = append(providers, local.Provider{Domain: domain, Spool: s, Notice: s.Notice})
 	}
 	var err error
 	w.Network, err = local.Start(local.Config{
@@ -181,7 +181,7 @@ func (w *World) accounts() error {
 		}
 	}
 	for _, a := range w.Accounts {
-		_, err := w.Daemon.AddAccount(context.Background(), a.Address, "", a.Password)
+		_, err := w.Daemon.AddAccount(context.Background(), proxy.NewAccount{Address: a.Address, Password: a.Password})
 		if err != nil && !errors.Is(err, proxy.ErrAccountExists) {
 			return err
 		}

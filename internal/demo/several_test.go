@@ -64,7 +64,7 @@ func newHousehold(t *testing.T) (*testWorld, *builtin.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, address := range []string{Alice, Bob, carol} {
-		password, err := w.Daemon.AddAccount(ctx, address, "", "")
+		password, err := w.Daemon.AddAccount(ctx, proxy.NewAccount{Address: address})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -134,30 +134,32 @@ func (a *Account) DeleteFolder(name string) error {
 	if _, err := f.expunge(nil, true); err != nil {
 		return fmt.Errorf("delete folder: %w", err)
 	}
-	err = a.change(func(tx *store.Tx) error {
-		// A message may have been delivered meanwhile; reading the counter makes a
-		// later delivery conflict with this transaction.
-		var left []uint32
-		if _, err := getNumber(tx, uidNextKey(f.id)); err != nil {
-			return err
-		}
-		if err := iterateUIDs(tx, f.id, 0, func(uid uint32) { left = append(left, uid) }); err != nil {
-			return err
-		}
-		for _, uid := range left {
-			if _, err := a.removeTx(tx, f.id, uid); err != nil {
-				return err
-			}
-		}
-		for _, k := range [][]byte{folderKey(a.id, f.id), nameKey(a.id, f.Name()), uidNextKey(f.id)} {
-			if err := tx.Delete(k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := a.change(func(tx *store.Tx) error { return a.deleteFolderTx(tx, f) }); err != nil {
 		return fmt.Errorf("delete folder: %w", err)
+	}
+	return nil
+}
+
+// deleteFolderTx removes a folder whose messages are gone, or nearly all.
+func (a *Account) deleteFolderTx(tx *store.Tx, f *Folder) error {
+	// A message may have been delivered meanwhile; reading the counter makes a
+	// later delivery conflict with this transaction.
+	var left []uint32
+	if _, err := getNumber(tx, uidNextKey(f.id)); err != nil {
+		return err
+	}
+	if err := iterateUIDs(tx, f.id, 0, func(uid uint32) { left = append(left, uid) }); err != nil {
+		return err
+	}
+	for _, uid := range left {
+		if _, err := a.removeTx(tx, f.id, uid); err != nil {
+			return err
+		}
+	}
+	for _, k := range [][]byte{folderKey(a.id, f.id), nameKey(a.id, f.Name()), uidNextKey(f.id)} {
+		if err := tx.Delete(k); err != nil {
+			return err
+		}
 	}
 	return nil
 }

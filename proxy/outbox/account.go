@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"strings"
 
 	"mailproxy/internal/address"
@@ -9,6 +10,7 @@ import (
 	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
+	"mailproxy/spool/client"
 )
 
 // An Account is who sends, as far as the outbox needs to know. proxy provides
@@ -24,14 +26,17 @@ type Account interface {
 	// Sender returns the keys to authenticate with.
 	Sender() (seal.Sender, error)
 	// Bundle returns the key bundle to seal to, if a fresh one is known. It
-	// returns ErrUnknown when it must be looked up, and ErrHeld when the identity
-	// key changed and the user has not decided.
+	// returns ErrUnknown when it must be looked up, ErrHeld when the identity key
+	// changed and the user has not decided, and ErrUnlogged.
 	Bundle(address string) (*spool.Bundle, error)
-	// Learn takes a bundle that was looked up, and what a stranger's block costs
-	// at the recipient's service. It returns ErrHeld when the identity key is
+	// LookUp asks a spool service for the keys of a name, and returns them if the
+	// service's key log holds them, or may; else an error that wraps ErrUnlogged.
+	LookUp(ctx context.Context, service mixclient.Service, name string) (*client.Found, error)
+	// Learn takes what a look-up brought: the bundle, and what a stranger's block
+	// costs at the recipient's service. It returns ErrHeld when the identity key is
 	// another than the pinned one, or another error when the bundle is not to be
 	// used.
-	Learn(address string, bundle *spool.SignedBundle, terms spool.Terms) error
+	Learn(address string, found *client.Found) error
 	// Lane says how to append to the recipient's spool.
 	Lane(address string) (contacts.Lane, error)
 	// LaneRefused notes that the recipient's service did not take the lane tried,

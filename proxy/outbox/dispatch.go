@@ -25,6 +25,9 @@ var (
 	// ErrHeld is returned by Account.Bundle and Account.Learn for a recipient
 	// whose identity key changed, until the user decides.
 	ErrHeld = errors.New("recipient's identity key changed")
+	// ErrUnlogged is returned by Account.Bundle and Account.LookUp for a recipient
+	// whose provider showed keys that its key log does not hold.
+	ErrUnlogged = errors.New("the provider's log does not hold the recipient's keys")
 
 	// errNoProvider is a domain that is not in the network any more.
 	errNoProvider = errors.New("the recipient's provider is not in the network")
@@ -130,15 +133,12 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	if err == nil {
 		service, err = serviceOf(ctx, network, domain)
 	}
-	var bundle *spool.SignedBundle
+	var found *client.Found
 	if err == nil {
-		var found *client.Found
-		if found, err = client.New(network, service, client.Signing{}).Lookup(ctx, name, 0); err == nil {
-			bundle = found.Signed
-		}
+		found, err = a.LookUp(ctx, service, name)
 	}
 	if err == nil {
-		err = a.Learn(address, bundle, spool.Terms{})
+		err = a.Learn(address, found)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -156,8 +156,8 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 	case ctx.Err() != nil:
 	case errors.Is(err, mixclient.ErrLost):
 		p.notBefore = o.cfg.Now().Add(lostDelay(network))
-	case errors.Is(err, ErrHeld):
-		o.hold(p)
+	case errors.Is(err, ErrHeld), errors.Is(err, ErrUnlogged):
+		o.hold(p, err)
 	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusRevoked), errors.Is(err, errNoProvider):
 		o.fail(p, err)
 	default:
@@ -177,8 +177,8 @@ func (o *Outbox) prepareQueued(a Account, p *part) (unknown bool) {
 		p.busy, o.sealing = true, true
 		o.wg.Go(func() { o.seal(a, p, bundle) })
 	case p.unknown:
-	case errors.Is(err, ErrHeld):
-		o.hold(p)
+	case errors.Is(err, ErrHeld), errors.Is(err, ErrUnlogged):
+		o.hold(p, err)
 	default:
 		o.log.Error("outbox: contacts cannot be read", "err", err)
 		o.refused(p, err)

@@ -47,11 +47,15 @@ func (w *writer) Bundle(a string) (*spool.Bundle, error) {
 	return w.known[a], nil
 }
 
-func (w *writer) Learn(a string, signed *spool.SignedBundle, _ spool.Terms) (err error) {
+func (w *writer) LookUp(ctx context.Context, service mixclient.Service, name string) (*client.Found, error) {
+	return client.New(w.network, service, client.Signing{}).Lookup(ctx, name, 0)
+}
+
+func (w *writer) Learn(a string, found *client.Found) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.known[a], err = signed.Open()
-	return err
+	w.known[a] = found.Bundle
+	return nil
 }
 
 // A bench is an outbox before a network in memory, whose spool is a real one.

@@ -32,6 +32,8 @@ func failedFor(err error) report.Reason {
 		return report.SpoolFull
 	case errors.Is(err, ErrHeld):
 		return report.KeyChanged
+	case errors.Is(err, ErrUnlogged):
+		return report.KeyUnlogged
 	case errors.Is(err, work.ErrDear), errors.Is(err, work.ErrTerms):
 		return report.TooDear
 	case errors.Is(err, client.ErrReply), errors.Is(err, seal.ErrKeys):
@@ -49,6 +51,10 @@ func delayedFor(err error) report.Reason {
 		return report.DelayedSuspended
 	case report.TooDear:
 		return report.DelayedTooDear
+	case report.KeyChanged:
+		return report.Held
+	case report.KeyUnlogged:
+		return report.HeldUnlogged
 	}
 	return report.Delayed
 }
@@ -56,7 +62,7 @@ func delayedFor(err error) report.Reason {
 // keeps reports whether the part goes on after its report.
 func (f *fate) keeps() bool {
 	switch f.reason {
-	case report.Delayed, report.DelayedFull, report.DelayedSuspended, report.DelayedTooDear, report.Held:
+	case report.Delayed, report.DelayedFull, report.DelayedSuspended, report.DelayedTooDear, report.Held, report.HeldUnlogged:
 		return true
 	}
 	return false

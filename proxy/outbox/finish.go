@@ -63,6 +63,37 @@ func (o *Outbox) end(p *part) {
 	})
 }
 
+// forgetWait bounds how long Forget waits for what is being written.
+const forgetWait = 30 * time.Second
+
+// Forget removes all mail of an account that is on its way, without reports: the
+// account is taken back, and its Account is not to be had any more.
+func (o *Outbox) Forget(account string) error {
+	for end := time.Now().Add(forgetWait); ; time.Sleep(5 * time.Millisecond) {
+		left := 0
+		o.mu.Lock()
+		for _, j := range o.jobs {
+			if j.message.Account != account {
+				continue
+			}
+			for _, p := range j.parts {
+				left++
+				p.fate = &fate{reason: report.Delivered, silent: true}
+				if !p.busy {
+					o.end(p)
+				}
+			}
+		}
+		o.mu.Unlock()
+		switch {
+		case left == 0:
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("remove mail on its way: %d parts of it could not be", left)
+		}
+	}
+}
+
 // finish puts the report into the sender's INBOX, if there is to be one, and
 // removes the part in the same transaction.
 func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) error {
@@ -263,20 +294,20 @@ func (o *Outbox) dropBody(j *job) {
 	})
 }
 
-// hold keeps p until the user decides on the recipient's new key. o.mu must be
-// held.
-func (o *Outbox) hold(p *part) {
+// hold keeps p until Release, for ErrHeld or ErrUnlogged. o.mu must be held.
+func (o *Outbox) hold(p *part, err error) {
 	if p.fate != nil {
 		return
 	}
-	p.State = Held // on disk it is queued: whether it is held is for the contacts to say
+	p.State, p.refusal = Held, err // on disk it is queued: whether it is held is for the contacts to say
 	if p.job.message.Kind != seal.KindMail {
 		return // a receipt just waits, and expires
 	}
-	o.report(p, &fate{reason: report.Held, cause: ErrHeld})
+	o.report(p, &fate{reason: delayedFor(err), cause: err})
 }
 
-// Release lets mail to the recipient go on, after the user decided.
+// Release lets mail to the recipient go on, after the user decided, or for the
+// recipient to be looked up again.
 func (o *Outbox) Release(account, recipient string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -344,12 +375,10 @@ func (o *Outbox) tend(p *part, now time.Time) {
 		p.fate = &fate{reason: report.NotConfirmed, silent: !p.Notify.Failure()}
 		o.end(p)
 	case p.State == InSpool || p.State == Confirmed:
-	case age > o.cfg.Times.Expire && p.State == Held:
-		o.fail(p, ErrHeld)
 	case age > o.cfg.Times.Expire:
 		o.fail(p, p.refusal)
 	case p.State == Held:
-		o.report(p, &fate{reason: report.Held, cause: ErrHeld})
+		o.report(p, &fate{reason: delayedFor(p.refusal), cause: p.refusal})
 	case age > o.cfg.Times.TellDelay && m.Kind == seal.KindMail:
 		o.report(p, &fate{reason: delayedFor(p.refusal), cause: p.refusal})
 	}

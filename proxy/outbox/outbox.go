@@ -222,7 +222,7 @@ func newID(t time.Time) (id ID) {
 func (o *Outbox) CheckSender(_ context.Context, account, from string) error {
 	a, ok := o.cfg.Account(account)
 	if !ok {
-		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here", account)
+		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", account)
 	}
 	if from != "" && !a.Owns(from) {
 		return refusal.New(553, [3]int{5, 7, 1}, "%s may send as %s only; choose that identity in your mail program", a.Address(), a.Address())
@@ -235,7 +235,7 @@ func (o *Outbox) CheckSender(_ context.Context, account, from string) error {
 func (o *Outbox) CheckRecipient(ctx context.Context, account, rcpt string) error {
 	a, ok := o.cfg.Account(account)
 	if !ok {
-		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here", account)
+		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", account)
 	}
 	_, domain, err := parseAddress(rcpt)
 	if err != nil {
@@ -263,7 +263,7 @@ func (o *Outbox) CheckRecipient(ctx context.Context, account, rcpt string) error
 func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error {
 	a, ok := o.cfg.Account(s.Account)
 	if !ok {
-		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here", s.Account)
+		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", s.Account)
 	}
 	raw, err := io.ReadAll(io.LimitReader(msg, MaxMessage+1))
 	if err != nil {

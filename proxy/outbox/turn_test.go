@@ -15,6 +15,7 @@ import (
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
+	"mailproxy/spool/client"
 )
 
 // slotByHand is a network whose slots the test gives. All that is asked of it
@@ -49,6 +50,9 @@ type byOpenLane struct{}
 
 func (byOpenLane) Lane(string) (contacts.Lane, error)                   { return contacts.Lane{}, nil }
 func (byOpenLane) LaneRefused(string, contacts.Lane, spool.Terms) error { return nil }
+func (byOpenLane) LookUp(context.Context, mixclient.Service, string) (*client.Found, error) {
+	return nil, errors.New("nobody is looked up")
+}
 func (byOpenLane) Beside(seal.Kind, string) (map[uint64][]byte, func(*store.Tx) error, error) {
 	return nil, nil, nil
 }
@@ -60,12 +64,12 @@ type self struct {
 	network mixclient.Network
 }
 
-func (s self) Address() string                                      { return s.keys.Address() }
-func (s self) Owns(a string) bool                                   { return a == s.Address() }
-func (s self) Network() mixclient.Network                           { return s.network }
-func (s self) Clean(message []byte) ([]byte, error)                 { return message, nil }
-func (s self) Sender() (seal.Sender, error)                         { return s.keys.Sender(), nil }
-func (s self) Learn(string, *spool.SignedBundle, spool.Terms) error { return nil }
+func (s self) Address() string                      { return s.keys.Address() }
+func (s self) Owns(a string) bool                   { return a == s.Address() }
+func (s self) Network() mixclient.Network           { return s.network }
+func (s self) Clean(message []byte) ([]byte, error) { return message, nil }
+func (s self) Sender() (seal.Sender, error)         { return s.keys.Sender(), nil }
+func (s self) Learn(string, *client.Found) error    { return nil }
 func (s self) Bundle(a string) (*spool.Bundle, error) {
 	bundle, _ := s.keys.Bundle()
 	return bundle, nil

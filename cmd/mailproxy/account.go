@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"mailproxy/proxy"
+)
+
+type accountCmd struct {
+	Add    accountAddCmd    `cmd:"" help:"Make an account and register it at its provider."`
+	List   accountListCmd   `cmd:"" help:"List the accounts."`
+	Revoke accountRevokeCmd `cmd:"" help:"Take an account's identity back for good: nobody can write to it anew."`
+	Delete accountDeleteCmd `cmd:"" help:"Delete an account for good, here and at its provider; its mail stays here."`
+}
+
+type accountAddCmd struct {
+	configFlag
+	Address      string `arg:"" help:"The address, NAME@PROVIDER."`
+	Name         string `help:"Your name, as recipients see it; none unless given."`
+	Invite       string `help:"Code of an invitation, where the provider wants one." placeholder:"CODE"`
+	PasswordFile string `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
+	JSON         bool   `help:"Answer as JSON."`
+}
+
+func (a *accountAddCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(a.Config)
+	if err != nil {
+		return err
+	}
+	in := proxy.NewAccount{Address: a.Address, DisplayName: a.Name, Invite: a.Invite}
+	if a.PasswordFile != "" {
+		b, err := os.ReadFile(a.PasswordFile)
+		if err != nil {
+			return fmt.Errorf("read password: %w", err)
+		}
+		in.Password = strings.TrimRight(string(b), "\r\n")
+	}
+	added, err := proxy.Control(cfg.Dir).AddAccount(ctx, in)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return printJSON(added)
+	}
+	fmt.Printf("account   %s\nuser name %s\npassword  %s\n", added.Address, added.Address, added.Password)
+	if added.Problem != "" {
+		fmt.Printf("\nThe account is made, but %s\n", added.Problem)
+	} else {
+		fmt.Printf("\nRegistered. Enter these in your mail program; the password is shown only now.\n")
+	}
+	return nil
+}
+
+type accountListCmd struct {
+	configFlag
+	JSON bool `help:"Answer as JSON."`
+}
+
+func (a *accountListCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(a.Config)
+	if err != nil {
+		return err
+	}
+	s, err := proxy.Control(cfg.Dir).Status(ctx)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return printJSON(s.Accounts)
+	}
+	if len(s.Accounts) == 0 {
+		fmt.Println("no accounts")
+	}
+	for _, account := range s.Accounts {
+		fmt.Println(account.Address, accountState(account))
+	}
+	return nil
+}
+
+func accountState(a proxy.AccountStatus) string {
+	switch {
+	case a.Problem != "" && a.Ending == "":
+		return "(" + a.Problem + ")"
+	case a.Ending == proxy.Deleted.String():
+		return "(deleted; its mail is still here)"
+	case a.Ending != "":
+		return "(" + a.Ending + ")"
+	case !a.Registered:
+		return "(not registered yet)"
+	}
+	return "(registered)"
+}
+
+type endFlags struct {
+	configFlag
+	Address string `arg:"" help:"The account's address."`
+	Yes     bool   `help:"Do not ask."`
+	JSON    bool   `help:"Answer as JSON."`
+}
+
+type accountRevokeCmd struct{ endFlags }
+
+// Run revokes an account.
+func (a *accountRevokeCmd) Run(ctx context.Context) error {
+	return a.end(ctx, proxy.EndAccount{Address: a.Address},
+		"The identity of "+a.Address+" is revoked at its provider. That is for good: nobody can write to it anew, you cannot write from it, and nobody can have the name again. What has arrived can still be read.",
+		"revoked")
+}
+
+type accountDeleteCmd struct {
+	endFlags
+	Mail bool `help:"Remove the account's mail on this computer as well."`
+}
+
+// Run deletes an account.
+func (a *accountDeleteCmd) Run(ctx context.Context) error {
+	what := "The mail that is on this computer stays here, under the same password."
+	if a.Mail {
+		what = "THE MAIL THAT IS ON THIS COMPUTER IS REMOVED AS WELL."
+	}
+	return a.end(ctx, proxy.EndAccount{Address: a.Address, Delete: true, Mail: a.Mail},
+		a.Address+" is deleted at its provider, with the mail that waits there, and its keys are erased here. That is for good: nobody can have the name again. Mail of yours that is still on its way out is not sent. "+what,
+		"deleted")
+}
+
+// errNotConfirmed is the answer of who does not say yes.
+var errNotConfirmed = errors.New("nothing was done; to confirm, type the address, or use --yes")
+
+func (f *endFlags) end(ctx context.Context, in proxy.EndAccount, consequences, done string) error {
+	cfg, err := proxy.LoadConfig(f.Config)
+	if err != nil {
+		return err
+	}
+	if !f.Yes {
+		fmt.Fprintf(os.Stderr, "%s\n\nType the address to confirm: ", consequences)
+		line, _ := bufio.NewReader(os.Stdin).ReadString('\n') // no line confirms nothing
+		fmt.Fprintln(os.Stderr)
+		if !strings.EqualFold(strings.TrimSpace(line), f.Address) {
+			return errNotConfirmed
+		}
+	}
+	if err := proxy.Control(cfg.Dir).End(ctx, in); err != nil {
+		return err
+	}
+	if f.JSON {
+		return printJSON(map[string]string{"address": f.Address, "ending": done})
+	}
+	fmt.Println(f.Address, done)
+	return nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"mailproxy/proxy"
+)
+
+type contactCmd struct {
+	List    contactListCmd    `cmd:"" help:"List whom an account knows."`
+	Block   contactBlockCmd   `cmd:"" help:"Have no more mail from somebody: it is dropped unseen."`
+	Unblock contactUnblockCmd `cmd:"" help:"Have mail from somebody again."`
+}
+
+type contactFlags struct {
+	configFlag
+	Account string `help:"The account, if there are several." placeholder:"ADDRESS"`
+	JSON    bool   `help:"Answer as JSON."`
+}
+
+type contactListCmd struct{ contactFlags }
+
+// Run lists the contacts of an account.
+func (c *contactListCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	list, err := proxy.Control(cfg.Dir).Contacts(ctx, c.Account)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(list)
+	}
+	if len(list) == 0 {
+		fmt.Println("no contacts")
+	}
+	for _, contact := range list {
+		fmt.Printf("%s (key %s%s)\n", contact.Address, contact.State, contactNotes(contact))
+	}
+	return nil
+}
+
+func contactNotes(c proxy.ContactStatus) string {
+	notes := ""
+	if c.Blocked {
+		notes += ", blocked"
+	}
+	if c.PaysWork {
+		notes += ", mail to them may cost computing time"
+	}
+	return notes
+}
+
+type contactBlockCmd struct {
+	contactFlags
+	Address string `arg:"" help:"Whom to block."`
+}
+
+// Run blocks a contact.
+func (c *contactBlockCmd) Run(ctx context.Context) error {
+	return c.block(ctx, proxy.BlockContact{Account: c.Account, Address: c.Address})
+}
+
+type contactUnblockCmd struct {
+	contactFlags
+	Address string `arg:"" help:"Whom to unblock."`
+}
+
+// Run unblocks a contact.
+func (c *contactUnblockCmd) Run(ctx context.Context) error {
+	return c.block(ctx, proxy.BlockContact{Account: c.Account, Address: c.Address, Unblock: true})
+}
+
+func (f *contactFlags) block(ctx context.Context, in proxy.BlockContact) error {
+	cfg, err := proxy.LoadConfig(f.Config)
+	if err != nil {
+		return err
+	}
+	out, err := proxy.Control(cfg.Dir).Block(ctx, in)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.JSON:
+		return printJSON(out)
+	case !out.Changed && out.Blocked:
+		fmt.Println(out.Address, "was blocked before")
+	case !out.Changed:
+		fmt.Println(out.Address, "was not blocked")
+	case !out.Blocked:
+		fmt.Printf("%s is not blocked any more. With the next mail that you send them they get the key to your mailbox.\n", out.Address)
+	default:
+		fmt.Printf("%s is blocked: mail from them to %s is dropped unseen, and they are not told.\n", out.Address, out.Account)
+		fmt.Printf("The key to your mailbox is changed; %d others get the new one in the next hours.\n", out.Rekeyed)
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailproxy/internal/address"
+	"mailproxy/internal/store"
+	"mailproxy/mixclient"
+	"mailproxy/proxy/contacts"
+	"mailproxy/proxy/inbox"
+	"mailproxy/proxy/keys"
+	"mailproxy/proxy/mailbox"
+	"mailproxy/spool"
+)
+
+// endWait bounds how long ending an account waits for its provider.
+const endWait = 2 * time.Minute
+
+// EndAccount is the body of a request to take an account back, for good.
+type EndAccount struct {
+	Address string `json:"address"`
+	// Delete erases the account at the provider, and the keys here. Without it the
+	// identity alone is revoked: nobody finds the account any more or can write to
+	// it anew, and what has arrived can still be read.
+	Delete bool `json:"delete,omitempty"`
+	// Mail removes the mail that is kept here as well. It goes with Delete.
+	Mail bool `json:"mail,omitempty"`
+}
+
+// End takes an account back. What is erased here is erased after the provider has
+// acknowledged its part; an End that was interrupted may be repeated, and so may one
+// that revoked, to delete.
+func (d *Daemon) End(ctx context.Context, in EndAccount) error {
+	doing := "revoke"
+	if in.Delete {
+		doing = "delete"
+	}
+	canonical, err := address.Canonical(in.Address)
+	if err == nil && d.account(canonical) == nil {
+		err = fmt.Errorf("there is no account %s here", canonical)
+	}
+	if err != nil {
+		return fmt.Errorf("%s account: %w", doing, err)
+	}
+	d.ending.Lock()
+	defer d.ending.Unlock()
+	a := d.account(canonical)
+	switch {
+	case a == nil: // another was faster
+		return nil
+	case a.ending() == Deleted && !in.Mail:
+		return fmt.Errorf("%s account %s: it was deleted before; to remove its mail too, say so with --mail", doing, canonical)
+	case a.ending() != Deleted:
+		if err := d.endAtProvider(ctx, a, in.Delete); err != nil {
+			return fmt.Errorf("%s account %s: %w", doing, canonical, err)
+		}
+	}
+	if !in.Delete {
+		return nil
+	}
+	if err := d.eraseAccount(a, in.Mail); err != nil {
+		return fmt.Errorf("delete account %s: it is deleted at its provider, but not all is erased here; do it again: %w", canonical, err)
+	}
+	return nil
+}
+
+// endAtProvider has the provider revoke the identity, or erase all, and keeps that
+// it has.
+func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) error {
+	ctx, cancel := context.WithTimeout(ctx, endWait)
+	defer cancel()
+	name, domain := address.Split(a.keys.Address())
+	registered := true
+	select {
+	case <-a.registered:
+	default:
+		registered = false
+		a.stop() // it is not to register after all
+		<-a.stopped
+	}
+	var err error
+	for {
+		var service mixclient.Service
+		if service, err = spoolOf(ctx, a.network, domain); err == nil {
+			err = a.clientOf(service).Revoke(ctx, a.keys.IdentityKey(), name, a.keys.Spool(), erase)
+		}
+		if !errors.Is(err, mixclient.ErrLost) || ctx.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+	case !registered && (errors.Is(err, spool.StatusNoUser) || errors.Is(err, spool.StatusBadSignature) || errors.Is(err, spool.StatusInvite)):
+		// It never came to be; a provider that hides its users says that the
+		// signature is not the user's.
+	case ctx.Err() != nil:
+		reason := "the provider has not answered"
+		if n := a.network.Status(); !n.Connected {
+			reason = n.Reason
+		}
+		return fmt.Errorf("%s; nothing is erased here, try again later: %w", reason, err)
+	default:
+		return fmt.Errorf("%w; nothing is erased here", explain(err, a.keys.Address()))
+	}
+	a.mu.Lock()
+	record := *a.record
+	a.mu.Unlock()
+	record.Ending = max(record.Ending, Revoked)
+	if err := d.store.Update(record.put); err != nil {
+		return fmt.Errorf("note what the provider has done: %w", err)
+	}
+	a.setRecord(&record)
+	return nil
+}
+
+// eraseAccount erases the keys of an account that its provider has erased, and what
+// is of no use without them. Its mail stays, unless that is to go too.
+func (d *Daemon) eraseAccount(a *account, mail bool) error {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	if a.stop != nil { // nil: it was deleted before this start
+		a.stop()
+		<-a.stopped
+	}
+	a.mu.Lock()
+	record := *a.record
+	a.mu.Unlock()
+	if record.Ending != Deleted {
+		record.Ending = Deleted
+		err := d.store.Update(func(tx *store.Tx) error {
+			if err := keys.Delete(tx, record.Address); err != nil && !errors.Is(err, keys.ErrNoAccount) {
+				return err
+			}
+			return record.put(tx)
+		})
+		if err != nil {
+			return err
+		}
+		a.setRecord(&record)
+	}
+	if err := d.eraseRest(record.Address); err != nil || !mail {
+		return err
+	}
+	if err := d.mail.DeleteAccount(record.Address); err != nil && !errors.Is(err, mailbox.ErrNoAccount) {
+		return err
+	}
+	if err := d.store.Update(func(tx *store.Tx) error { return tx.Delete(accountKey(record.Address)) }); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.accounts, record.Address)
+	return nil
+}
+
+// eraseRest removes what is kept for an account that has no keys any more, but its
+// mail. It may be repeated.
+func (d *Daemon) eraseRest(addr string) error {
+	if err := d.outbox.Forget(addr); err != nil {
+		return err
+	}
+	for _, prefix := range [][]byte{contacts.Prefix(addr), inbox.Prefix(addr)} {
+		if err := erasePrefix(d.store, prefix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// erasedAtOnce is how many keys one transaction removes.
+const erasedAtOnce = 1000
+
+// erasePrefix removes all keys with a prefix.
+func erasePrefix(st *store.Store, prefix []byte) error {
+	for {
+		var found [][]byte
+		err := st.Update(func(tx *store.Tx) error {
+			found = nil
+			err := tx.Iterate(store.Range{Prefix: prefix}, func(i store.Item) error {
+				found = append(found, append([]byte(nil), i.Key...))
+				if len(found) == erasedAtOnce {
+					return store.ErrStop
+				}
+				return nil
+			})
+			for _, k := range found {
+				err = errors.Join(err, tx.Delete(k))
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("erase what is kept for an account: %w", err)
+		}
+		if len(found) < erasedAtOnce {
+			return nil
+		}
+	}
+}
+
+// forget removes an account that its provider never took.
+func (d *Daemon) forget(a *account) error {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	err := d.store.Update(func(tx *store.Tx) error {
+		if err := tx.Delete(accountKey(a.keys.Address())); err != nil {
+			return err
+		}
+		return keys.Delete(tx, a.keys.Address())
+	})
+	if err != nil {
+		return fmt.Errorf("remove account: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.accounts, a.keys.Address())
+	return nil
+}
