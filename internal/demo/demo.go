@@ -22,6 +22,7 @@ import (
 	"mailproxy/mixclient/builtin"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/local"
+	"mailproxy/mixnet/node"
 	"mailproxy/mixnet/wire"
 	"mailproxy/proxy"
 	"mailproxy/proxy/outbox"
@@ -46,6 +47,7 @@ type Config struct {
 	Parameters directory.Parameters
 	Times      outbox.Times // zero: the defaults
 	Limits     server.Limits
+	Policy     *server.Policy // of both providers; nil: that of Policy
 	Listen     proxy.ListenConfig
 	Receipts   bool
 	FreePorts  bool // take another port where one is taken, and tell Taken
@@ -54,6 +56,8 @@ type Config struct {
 	Logger     *slog.Logger
 	Tap        wire.Tap
 	Slots      func(account string, s builtin.Slot) // as builtin.Config has it; may be nil
+	// Front may put something before a provider's spool, for tests; may be nil.
+	Front func(domain string, s node.Service) node.Service
 }
 
 // An Account is one of the two, as its mail client has to know it.
@@ -95,6 +99,11 @@ func StartNetwork(cfg Config) (*World, error) {
 }
 
 func (w *World) startNetwork() error {
+	policy := w.cfg.Policy
+	if policy == nil {
+		p := Policy(w.cfg.Parameters)
+		policy = &p
+	}
 	var providers []local.Provider
 	for _, domain := range Providers {
 		st, err := badgerstore.Open(badgerstore.Options{Dir: filepath.Join(w.cfg.Dir, domain), Logger: w.cfg.Logger})
@@ -102,12 +111,16 @@ func (w *World) startNetwork() error {
 			return err
 		}
 		w.stores = append(w.stores, st)
-		s, err := server.New(server.Options{Store: st, Provider: domain, Limits: w.cfg.Limits, Logger: w.cfg.Logger})
+		s, err := server.New(server.Options{Store: st, Provider: domain, Limits: w.cfg.Limits, Policy: policy, Logger: w.cfg.Logger})
 		if err != nil {
 			return err
 		}
 		w.Spools[domain] = s
-		providers = append(providers, local.Provider{Domain: domain, Spool: s, Notice: s.Notice})
+		p := local.Provider{Domain: domain, Spool: s, Notice: s.Notice}
+		if w.cfg.Front != nil {
+			p.Spool = w.cfg.Front(domain, s)
+		}
+		providers = append(providers, p)
 	}
 	var err error
 	w.Network, err = local.Start(local.Config{

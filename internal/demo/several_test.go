@@ -22,7 +22,7 @@ import (
 
 // newHousehold starts a world in which three accounts of one daemon share one
 // client: alice and carol at north.test, bob at south.test.
-func newHousehold(t *testing.T) (*testWorld, *builtin.Client) {
+func newHousehold(t *testing.T, policy *server.Policy) (*testWorld, *builtin.Client) {
 	t.Helper()
 	dir := t.TempDir()
 	w := &testWorld{World: &World{Spools: map[string]*server.Server{}, clients: map[string]*builtin.Client{}}}
@@ -38,7 +38,7 @@ func newHousehold(t *testing.T) (*testWorld, *builtin.Client) {
 			t.Fatal(err)
 		}
 		w.stores = append(w.stores, st)
-		if w.Spools[domain], err = server.New(server.Options{Store: st, Provider: domain}); err != nil {
+		if w.Spools[domain], err = server.New(server.Options{Store: st, Provider: domain, Policy: policy}); err != nil {
 			t.Fatal(err)
 		}
 		providers = append(providers, local.Provider{Domain: domain, Spool: w.Spools[domain]})
@@ -81,7 +81,7 @@ const carol = "carol@north.test"
 // TestSeveralAccounts sends between accounts that share a client, and to oneself.
 func TestSeveralAccounts(t *testing.T) {
 	t.Parallel()
-	w, client := newHousehold(t)
+	w, client := newHousehold(t, nil)
 	people := []string{Alice, Bob, carol}
 	before := client.Status()
 	reads := func(domain string) uint64 { return w.Spools[domain].Answers(spool.TypeRead, spool.StatusOK) }
@@ -137,7 +137,7 @@ func TestSeveralAccounts(t *testing.T) {
 // the others.
 func TestSeveralRecipients(t *testing.T) {
 	t.Parallel()
-	w, _ := newHousehold(t)
+	w, _ := newHousehold(t, nil)
 	m := []byte("From: " + Alice + "\r\nTo: Bob <" + Bob + ">\r\nCc: " + Alice + "\r\nBcc: " + carol + "\r\n" +
 		"Subject: to three\r\n\r\nhello\r\n")
 	w.submit(t, Alice, []string{Bob, Alice, carol}, nil, m)
