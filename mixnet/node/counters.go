@@ -13,7 +13,7 @@ type Counters struct {
 	Forwarded atomic.Uint64 // handed to the link to the next hop
 	Delivered atomic.Uint64 // replies given to a client, by a gateway
 	Answered  atomic.Uint64 // queries answered, by a service node
-	Late      atomic.Uint64 // of Answered: so late that the time tells that it took long
+	Late      atomic.Uint64 // of Answered: missed the first time at which replies leave
 	Looped    atomic.Uint64 // this node's own loops that are back
 
 	// What does not verify. Nobody but a packet's sender and its right hop can tell

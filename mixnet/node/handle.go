@@ -113,30 +113,16 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 			n.Counters.Misrouted.Add(1)
 			return
 		}
-		took := time.Since(arrived)
-		if took >= answerQuantum {
+		wait, late := n.moment.after(time.Since(arrived), time.Now())
+		if late {
 			n.Counters.Late.Add(1)
 		}
-		if !sleep(ctx, answerAfter(took)) {
+		if !sleep(ctx, wait) {
 			return
 		}
 		n.Counters.Answered.Add(1)
 		n.send(first, packet)
 	})
-}
-
-// answerQuantum is when a reply leaves, after its query came: this long, or, on a
-// machine that was slower, a multiple of it, and then it is counted as Late. An
-// append waits for the disk, a read does not, and a loop does nothing; the time of
-// the reply must not tell which it was. Synced appends took 1 ms in the median and 15
-// in the 99th percentile on a busy machine with a solid-state disk
-// (BenchmarkFlood in spool/server), and 0.4 % of them more than 20 ms; the rest of
-// the 50 is for slower disks. A mail takes two of these times longer for it, at most.
-const answerQuantum = 50 * time.Millisecond
-
-// answerAfter returns how long a reply that took so long has still to wait.
-func answerAfter(took time.Duration) time.Duration {
-	return answerQuantum - took%answerQuantum
 }
 
 // sleep waits for d, or returns false when ctx ends.

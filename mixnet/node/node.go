@@ -112,6 +112,7 @@ type Node struct {
 	answers  chan struct{} // a token per query being answered
 	// answering is how many queries have no reply yet that is on its way.
 	answering atomic.Int64
+	moment    moment
 
 	ctx        context.Context // ends with Close
 	cancel     context.CancelFunc
