@@ -15,6 +15,7 @@ import (
 
 	"mailproxy/internal/command"
 	"mailproxy/internal/durable"
+	"mailproxy/internal/netdoc"
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
 	"mailproxy/mixnet/directory"
@@ -42,7 +43,11 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	network, err := builtin.New(builtin.Config{Document: doc, Gateway: gateway, Logger: log})
+	earlier, err := copies(cfg).Earlier(doc)
+	if err != nil {
+		log.Warn("mailproxy: without the earlier network document it may take an epoch until it is online", "err", err)
+	}
+	network, err := builtin.New(builtin.Config{Document: doc, Earlier: earlier, Gateway: gateway, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -55,6 +60,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := keepDocument(cfg); err != nil {
+		return err
+	}
 	hup, ignore := command.Reloads()
 	defer ignore()
 	fmt.Printf("mailproxy is running.\n\n")
@@ -88,6 +96,20 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	return errors.Join(control, network.Close())
 }
 
+// copies are of the network documents that this daemon has used.
+func copies(cfg proxy.Config) netdoc.Copies {
+	return netdoc.Copies{Dir: cfg.Dir, Trust: directory.Trust{Keys: cfg.Network.Keys, Threshold: cfg.Network.Threshold}}
+}
+
+// keepDocument keeps a copy of the document in use, for the next start.
+func keepDocument(cfg proxy.Config) error {
+	note, err := os.ReadFile(cfg.Network.Document)
+	if err != nil {
+		return fmt.Errorf("read network document: %w", err)
+	}
+	return copies(cfg).Keep(note)
+}
+
 // reload takes up a new network document on each SIGHUP, until ctx ends.
 func reload(ctx context.Context, hup <-chan os.Signal, config string, network *builtin.Client, log *slog.Logger) {
 	for {
@@ -104,6 +126,9 @@ func reload(ctx context.Context, hup <-chan os.Signal, config string, network *b
 		changed := false
 		if err == nil {
 			changed, err = network.Reload(doc)
+		}
+		if changed {
+			err = keepDocument(cfg)
 		}
 		switch {
 		case err != nil:

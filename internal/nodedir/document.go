@@ -1,23 +1,12 @@
 package nodedir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 
-	"mailproxy/internal/durable"
+	"mailproxy/internal/netdoc"
 	"mailproxy/mixnet/directory"
-)
-
-// Copies of the network documents that this node has used: the one in use, and the
-// one before it, which the network goes on with until its directories have taken up
-// the newer. A node that is started anew meanwhile needs both.
-const (
-	usedFile    = "network.used"
-	earlierFile = "network.earlier"
 )
 
 // Document reads the network document and checks it against the keys of the
@@ -30,7 +19,7 @@ func (c *Config) Document() (*directory.Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read network document: %w", err)
 	}
-	doc, err := c.open(msg)
+	doc, err := directory.Open(msg, c.trust())
 	if err != nil {
 		return nil, fmt.Errorf("network document %s: %w", c.Network.Document, err)
 	}
@@ -38,55 +27,21 @@ func (c *Config) Document() (*directory.Document, error) {
 	return doc, nil
 }
 
-func (c *Config) open(msg []byte) (*directory.Document, error) {
-	return directory.Open(msg, directory.Trust{Keys: c.Network.Keys, Threshold: c.Network.Threshold})
+func (c *Config) trust() directory.Trust {
+	return directory.Trust{Keys: c.Network.Keys, Threshold: c.Network.Threshold}
 }
+
+func (c *Config) copies() netdoc.Copies { return netdoc.Copies{Dir: c.dir, Trust: c.trust()} }
 
 // Earlier returns the document that this node used before doc, if the network may
 // be using it still, or nil.
 func (c *Config) Earlier(doc *directory.Document) (*directory.Document, error) {
-	var errs []error
-	for _, name := range []string{usedFile, earlierFile} {
-		msg, err := os.ReadFile(filepath.Join(c.dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		var old *directory.Document
-		if err == nil {
-			old, err = c.open(msg)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("the copy %s of an earlier network document: %w", name, err))
-			continue
-		}
-		if old.Hash() != doc.Hash() && doc.Succeeds(old) == nil {
-			return old, nil
-		}
-	}
-	return nil, errors.Join(errs...)
+	return c.copies().Earlier(doc)
 }
 
 // Keep keeps a copy of the document that Document has read, now that the node uses
 // it.
-func (c *Config) Keep() error {
-	used := filepath.Join(c.dir, usedFile)
-	have, err := os.ReadFile(used)
-	switch {
-	case err == nil && bytes.Equal(have, c.note):
-		return nil
-	case err == nil:
-		err = durable.WriteFile(filepath.Join(c.dir, earlierFile), have, 0o600)
-	case errors.Is(err, fs.ErrNotExist):
-		err = nil
-	}
-	if err == nil {
-		err = durable.WriteFile(used, c.note, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("keep a copy of the network document: %w", err)
-	}
-	return nil
-}
+func (c *Config) Keep() error { return c.copies().Keep(c.note) }
 
 // Reload reads the configuration in file and the network document that it names
 // anew, for a node that runs, and hands the document to use, which is the node's

@@ -30,6 +30,9 @@ import (
 // Config says how to take part. Document is needed.
 type Config struct {
 	Document *directory.Document
+	// Earlier, if not nil, is the document before it, of which snapshots may be in
+	// use still.
+	Earlier *directory.Document
 	// Gateway is the name of the gateway to use; a client should keep its gateway.
 	// Empty picks one with ChooseGateway.
 	Gateway string
@@ -153,6 +156,9 @@ func New(cfg Config) (*Client, error) {
 			RoundTrip:   2 * directory.Layers * time.Duration(p.MixDelay),
 			BytesPerDay: int64(p.Rate() * 86400 * float64(end.FrameSize()+tlsRecord)),
 		},
+	}
+	if cfg.Earlier != nil {
+		c.views.Behind(cfg.Earlier)
 	}
 	c.address.Store(&gateway.Address)
 	c.dial = func(ctx context.Context) (link, error) { return end.Dial(ctx, *c.address.Load(), gateway.Identity) }

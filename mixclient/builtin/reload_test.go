@@ -74,6 +74,22 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestStartedWithANewerDocument: who has a document that does not hold yet goes on
+// with the one before.
+func TestStartedWithANewerDocument(t *testing.T) {
+	net := startNetwork(t)
+	c, err := New(Config{Document: renewed(t, net.Document, func(d *directory.Document) { d.RemoveNode("mix2b") }), Earlier: net.Document})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for deadline := time.Now().Add(30 * time.Second); !c.Status().Connected; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not connected: %s", c.Status().Reason)
+		}
+	}
+}
+
 // TestNewerDocument: who does not have the network's document is told so, and does
 // not give up the gateway that shows it.
 func TestNewerDocument(t *testing.T) {
