@@ -51,6 +51,10 @@ type Counters struct {
 
 	Delays  Lateness     // of packets that left after their delays
 	LateMax atomic.Int64 // nanoseconds: the most of them
+
+	// AnswerAfter is after how many nanoseconds replies leave now, at a service node
+	// that has answered (see moment). More than 50 ms: its disk is slow, or shared.
+	AnswerAfter atomic.Int64
 }
 
 func (c *Counters) late(d time.Duration) {

@@ -113,7 +113,8 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 			n.Counters.Misrouted.Add(1)
 			return
 		}
-		wait, late := n.moment.after(time.Since(arrived), time.Now())
+		wait, quantum, late := n.moment.after(time.Since(arrived), time.Now())
+		n.Counters.AnswerAfter.Store(int64(quantum))
 		if late {
 			n.Counters.Late.Add(1)
 		}

@@ -35,9 +35,9 @@ type moment struct {
 	calm    int       // windows
 }
 
-// after returns how long a reply that took so long has still to wait, and whether
-// it missed the first time at which it could have left.
-func (m *moment) after(took time.Duration, now time.Time) (wait time.Duration, late bool) {
+// after returns how long a reply that took so long has still to wait, after which
+// time replies leave now, and whether this one missed it.
+func (m *moment) after(took time.Duration, now time.Time) (wait, quantum time.Duration, late bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.quantum == 0 {
@@ -65,5 +65,5 @@ func (m *moment) after(took time.Duration, now time.Time) (wait time.Duration, l
 			m.window, m.late, m.slow, m.calm = now, 0, 0, 0
 		}
 	}
-	return m.quantum - took%m.quantum, late
+	return m.quantum - took%m.quantum, m.quantum, late
 }

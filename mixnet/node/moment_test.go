@@ -14,11 +14,11 @@ func TestMoment(t *testing.T) {
 		t.Helper()
 		for range n {
 			quantum := m.quantum
-			wait, missed := m.after(took, now)
+			wait, after, missed := m.after(took, now)
 			if missed != late {
 				t.Fatalf("a reply that took %v is late: %v, with %v", took, missed, quantum)
 			}
-			if left := took + wait; wait <= 0 || wait > m.quantum || left%m.quantum != 0 {
+			if left := took + wait; wait <= 0 || wait > m.quantum || left%m.quantum != 0 || after != m.quantum {
 				t.Fatalf("a reply that took %v leaves after %v, with %v", took, left, m.quantum)
 			}
 		}
