@@ -57,8 +57,9 @@ func (r *round) prepare(ctx context.Context) error {
 	return sleep(ctx, r.scaled(settle))
 }
 
-// settle is how long all clients are left alone before the recording, at scale 1.
-const settle = 30 * time.Second
+// settle is how long all goes on before the recording, at scale 1: an observer finds
+// out in it which number of packets in flight is none.
+const settle = 3 * time.Minute
 
 // until waits until reads have brought so many blocks to a client.
 func (r *round) until(ctx context.Context, d *daemon, blocks int) error {

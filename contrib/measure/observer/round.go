@@ -64,7 +64,8 @@ type recording struct {
 	scenario   scenario
 	number     int // among the clients of its scenario
 	tape       *tape
-	start, end time.Duration // of the time that counts, on the tape's clock
+	calm       time.Duration // when preparations were over, on the tape's clock
+	start, end time.Duration // of the time that counts
 	// What the client and its provider say of the same time.
 	mail, lost              uint64 // packets sent for mail, and packets lost
 	appended, reads, blocks int    // at its spool: blocks that came, reads, reads that brought one
@@ -252,7 +253,7 @@ func (r *round) record(ctx context.Context) ([]recording, error) {
 		n, err := d.status(ctx)
 		u := r.usage(d)
 		rec := of(s, i)
-		rec.start, rec.end = start, end
+		rec.calm, rec.start, rec.end = start-r.scaled(settle), start, end
 		rec.mail, rec.lost = n.SlotsMail-rec.mail, n.Lost-rec.lost
 		rec.appended, rec.reads, rec.blocks = u.appended-rec.appended, u.reads-rec.reads, u.brought-rec.blocks
 		return err

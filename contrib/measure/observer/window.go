@@ -39,14 +39,24 @@ func trains(round, number int) (train bool, half int) {
 // cut cuts a recording into windows of a length on this machine's clock. Times in
 // features are multiplied by scale: they are those of scale 1.
 func cut(r *recording, length time.Duration, scale float64) (list [][views][]float64) {
+	var calm [views][]event
+	for v, events := range [views][]event{link: r.tape.link, gateway: r.tape.gate} {
+		calm[v] = events[firstSince(events, r.calm):]
+	}
 	for at := r.start; at+length <= r.end; at += length {
 		var w [views][]float64
-		for v, events := range [views][]event{link: r.tape.link, gateway: r.tape.gate} {
-			w[v] = features(view(v), events, at, length, scale)
+		for v := range views {
+			w[v] = features(v, calm[v], at, length, scale)
 		}
 		list = append(list, w)
 	}
 	return list
+}
+
+// firstSince returns the place of the first event that is not before a time.
+func firstSince(events []event, t time.Duration) int {
+	i, _ := slices.BinarySearchFunc(events, t, func(e event, t time.Duration) int { return int(e.at - t) })
+	return i
 }
 
 // bins is in how many parts a window is cut to see whether packets come in clumps.
@@ -71,8 +81,7 @@ func features(v view, events []event, at, length time.Duration, scale float64) [
 // describe works out all features of a window. What there is too little of to be
 // worked out is zero; a gap that there is not is as long as the window.
 func describe(v view, events []event, at, length time.Duration, scale float64, add func(name string, x float64)) {
-	first, _ := slices.BinarySearchFunc(events, at, func(e event, t time.Duration) int { return int(e.at - t) })
-	last, _ := slices.BinarySearchFunc(events, at+length, func(e event, t time.Duration) int { return int(e.at - t) })
+	first, last := firstSince(events, at), firstSince(events, at+length)
 	before, in := events[:first], events[first:last]
 	whole := length.Seconds() * scale
 	seconds := func(d time.Duration) float64 { return d.Seconds() * scale }
@@ -112,7 +121,7 @@ func describe(v view, events []event, at, length time.Duration, scale float64, a
 	add("up with down", correlation(binned[0], binned[1]))
 	add("up with later down", correlation(binned[0][:bins-1], binned[1][1:]))
 	spread("down after up", since(in, at, scale), whole, add)
-	flight(v, before, in, at, length, add)
+	flight(before, in, at, length, add)
 }
 
 // sideOf is 0 for what goes up, 1 for what comes down.
@@ -123,17 +132,23 @@ func sideOf(e event) int {
 	return 1
 }
 
-// flight describes how many packets are in flight, and its steps. A gateway knows
-// how many there are; who sees only the link cannot tell replies from other frames
-// of the same size, and counts from the window's beginning.
-func flight(v view, before, in []event, at, length time.Duration, add func(string, float64)) {
-	level := 0.0
-	if v == gateway {
-		for _, e := range before {
-			level += step(e)
+// memoryOf is for how many windows an observer remembers the number in flight.
+const memoryOf = 15
+
+// flight describes how many packets are in flight, and its steps.
+func flight(before, in []event, at, length time.Duration, add func(string, float64)) {
+	// The level that was lowest lately counts as none: it is reached every minute, and
+	// what was lost, or came down without having been asked for, must not count for ever.
+	level, none := 0.0, math.Inf(1)
+	for _, e := range before {
+		if e.at >= at-memoryOf*length {
+			none = min(none, level)
 		}
-		add("flight at first", level)
+		level += step(e)
 	}
+	none = min(none, level)
+	level -= none
+	add("flight at first", level)
 	lowest, highest := level, level
 	var area, square, run, turns float64
 	var longest [2]float64

@@ -8,7 +8,7 @@ import (
 )
 
 // hand is a window of ten seconds that can be worked out by hand; before it, two
-// packets have gone up and one has come down, of which a link's view knows nothing.
+// packets have gone up and one has come down.
 func hand() []event {
 	s := time.Second
 	return []event{
@@ -25,12 +25,11 @@ func TestFeatures(t *testing.T) {
 			"up count": 3, "down count": 2, "up gap mean": 1.5, "up gap deviation": math.Sqrt(0.5), "up gap least": 1, "up gap most": 2,
 			"down gap mean": 3, "down gap deviation": 0, "both gap mean": 2, "both gap p50": 2, "down after up mean": 3.5,
 			"up size mean": 110, "up size most": 130, "down size least": 90, "up clumps": 7. / 9,
-			"flight mean": (0*1 + 1*1 + 2*2 + 3*2 + 2*3 + 1*1) / 10., "flight least": 0, "flight most": 3, "flight range": 3,
+			"flight at first": 1, "flight mean": 1 + 18./10, "flight least": 1, "flight most": 4, "flight range": 3,
 			"flight turns": 1, "flight longest rise": 3, "flight longest fall": 2,
 		},
 		gateway: {
-			"up count": 3, "flight at first": 1, "flight mean": 1 + 18./10, "flight least": 1, "flight most": 4,
-			"up mixes": 1. / 3, "down mixes": 1,
+			"up count": 3, "flight at first": 1, "flight mean": 1 + 18./10, "up mixes": 1. / 3, "down mixes": 1,
 		},
 	} {
 		for _, scale := range []time.Duration{1, 10} { // the same faster is the same
@@ -47,6 +46,23 @@ func TestFeatures(t *testing.T) {
 				near(t, v.String()+", "+name, got[i], x, 1e-9)
 			}
 		}
+	}
+}
+
+// What was in flight long ago and has not come down is lost, and no level for ever.
+func TestLostPacketsAreForgotten(t *testing.T) {
+	lost := []event{{at: 0, up: true}, {at: time.Second, up: true}}
+	events := append(slices.Clone(lost), hand()...)
+	i := slices.Index(names[link], "flight at first")
+	if got := features(link, events, 100*time.Second, 10*time.Second, 1)[i]; got != 3 {
+		t.Errorf("with packets that are under way, %v are in flight, want 3", got)
+	}
+	// Long after the first two, memory begins at the one before the window.
+	for j := range events[2:] {
+		events[2+j].at += time.Hour
+	}
+	if got := features(link, events, time.Hour+100*time.Second, 10*time.Second, 1)[i]; got != 1 {
+		t.Errorf("long after two were lost, %v are in flight, want 1", got)
 	}
 }
 
@@ -68,7 +84,7 @@ func TestFeaturesAreNumbers(t *testing.T) {
 }
 
 func TestCut(t *testing.T) {
-	r := &recording{tape: &tape{link: hand(), gate: hand()}, start: 90 * time.Second, end: 125 * time.Second}
+	r := &recording{tape: &tape{link: hand(), gate: hand()}, calm: 85 * time.Second, start: 90 * time.Second, end: 125 * time.Second}
 	windows := cut(r, 10*time.Second, 1)
 	if len(windows) != 3 {
 		t.Fatalf("%d windows of 10 s in 35 s, want 3", len(windows))
