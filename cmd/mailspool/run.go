@@ -197,6 +197,7 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 	s.node, err = node.Start(node.Config{
 		Document: s.doc, Earlier: earlier, Identity: identity, Keys: s.keys, Listener: l, Logger: s.log,
 		Services: map[string]node.Service{mixclient.KindEcho: node.Echo{}, mixclient.KindSpool: s.server},
+		Notice:   s.server.Notice,
 	})
 	if err != nil {
 		return err

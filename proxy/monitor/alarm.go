@@ -66,10 +66,10 @@ func (c *change) alarm(kind Kind, address, detail string) {
 	a.ID = hex.EncodeToString(sum[:4])
 	_, mine := c.own[address]
 	switch {
-	case mine:
+	case mine && kind != NotLogged:
 		a.Accounts = []string{address}
 	case address != "":
-		a.Accounts = c.names[address].Accounts
+		a.Accounts = slices.Sorted(slices.Values(c.names[address].Accounts))
 	default:
 		for own := range c.own {
 			a.Accounts = append(a.Accounts, own)

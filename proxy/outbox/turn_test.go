@@ -51,7 +51,7 @@ type byOpenLane struct{}
 func (byOpenLane) Lane(string) (contacts.Lane, error)                   { return contacts.Lane{}, nil }
 func (byOpenLane) LaneRefused(string, contacts.Lane, spool.Terms) error { return nil }
 func (byOpenLane) LookUp(context.Context, mixclient.Service, string) (*client.Found, error) {
-	return nil, errors.New("nobody is looked up")
+	return nil, ErrUnknown
 }
 func (byOpenLane) Beside(seal.Kind, string) (map[uint64][]byte, func(*store.Tx) error, error) {
 	return nil, nil, nil

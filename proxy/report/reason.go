@@ -29,6 +29,8 @@ const (
 	DelayedSuspended                   // delayed 4.2.1: the provider keeps the account closed
 	TooDear                            // failed 5.7.1: the provider asked for too much work until the end
 	DelayedTooDear                     // delayed 4.7.1: the provider asks for too much work
+	KeyUnlogged                        // failed 5.7.5: the provider's log did not hold the keys until the end
+	HeldUnlogged                       // delayed 4.7.5: the provider's log does not hold the keys that it shows
 )
 
 // statusUnconfirmed marks NotConfirmed, for which RFC 3463 has no code: X.4.7 is
@@ -52,6 +54,10 @@ var reasons = map[Reason]struct{ action, status, text string }{
 		"This address is not used any more: its owner, or {domain}, has deleted the account or taken back its keys, and nobody else can be given it. Ask the person by another way for a new address, and send the message there."},
 	Suspended: {ActionFailed, "5.2.1",
 		"{domain} has suspended this account, and had not opened it again in the whole time that mailproxy kept trying. Tell the person by another way, who should ask their provider, and send the message again after that."},
+	KeyUnlogged: {ActionFailed, "5.7.5",
+		"{domain} has shown keys for this address that are not in its public log of keys, and did so during the whole time that mailproxy kept trying. They may be somebody else's, so the message was not sent. Ask the person by another way whether their safety number is the one that mailproxy shows, and tell them and the provider."},
+	HeldUnlogged: {ActionDelayed, "4.7.5",
+		"{domain} has shown keys for this address that are not in its public log of keys. They may be somebody else's, so the message waits and has not been sent; it goes out when the provider shows keys that are in its log{until2}. Tell the person by another way, and do not send the message by a way that is less safe."},
 	TooDear: {ActionFailed, "5.7.1",
 		"You have no key for this person's mailbox yet, and {domain} asks new correspondents for more computing work than mailproxy does, as a provider does under attack. It stayed so during the whole time that mailproxy kept trying. Ask the person by another way to write to you first: with that mail comes a key for their mailbox, and no work is needed any more."},
 	DelayedSuspended: {ActionDelayed, "4.2.1",
