@@ -65,7 +65,7 @@ func (l *liar) Answer(ctx context.Context, request []byte) []byte {
 // log that the network's snapshot vouches for.
 func TestProviderThatLies(t *testing.T) {
 	t.Parallel()
-	const epoch = 5 * time.Second * slow
+	const epoch = 3 * time.Second * slow
 	var south *liar
 	w := newWorld(t, func(c *Config) {
 		c.Parameters.Epoch = directory.Duration(epoch)

@@ -306,7 +306,7 @@ func TestReportUnknownProvider(t *testing.T) {
 	// The same user, after a while, with a network that has changed.
 	network, err := local.Start(local.Config{
 		Parameters: w.cfg.Parameters,
-		Providers:  []local.Provider{{Domain: "north.test", Spool: w.Spools["north.test"]}},
+		Providers:  []local.Provider{{Domain: "north.test", Spool: w.Spools["north.test"], Notice: w.Spools["north.test"].Notice}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func newHousehold(t *testing.T, policy *server.Policy) (*testWorld, *builtin.Cli
 		if w.Spools[domain], err = server.New(server.Options{Store: st, Provider: domain, Policy: policy}); err != nil {
 			t.Fatal(err)
 		}
-		providers = append(providers, local.Provider{Domain: domain, Spool: w.Spools[domain]})
+		providers = append(providers, local.Provider{Domain: domain, Spool: w.Spools[domain], Notice: w.Spools[domain].Notice})
 	}
 	var err error
 	w.Network, err = local.Start(local.Config{Parameters: directory.DefaultParameters().Scaled(speed), Providers: providers})

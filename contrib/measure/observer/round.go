@@ -130,7 +130,7 @@ func (r *round) startNetwork(dir string) error {
 		}
 		r.first(s.Close)
 		r.spools[domain] = newWatched(s, r.scaled(r.hold))
-		providers = append(providers, local.Provider{Domain: domain, Spool: r.spools[domain]})
+		providers = append(providers, local.Provider{Domain: domain, Spool: r.spools[domain], Notice: s.Notice})
 	}
 	r.first(func() error { r.rec.close(); return nil })
 	var err error
