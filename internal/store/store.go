@@ -184,7 +184,13 @@ func (s *Store) checkVersion() error {
 // Badger writes through memory maps of sparse files: on a full disk that is a bus
 // error, which ends the process, and not an error from Update. So whoever is about
 // to take something new asks first; what only removes or finishes need not.
-func (s *Store) Room() error {
+func (s *Store) Room() error { return s.roomFor(s.reserve) }
+
+// Brink is Room for what makes room: it fails when less than an eighth of the
+// reserve is free, where Badger's own writes may meet the end of the disk.
+func (s *Store) Brink() error { return s.roomFor(s.reserve / 8) }
+
+func (s *Store) roomFor(kept int64) error {
 	if s.reserve == 0 {
 		return nil
 	}
@@ -192,8 +198,8 @@ func (s *Store) Room() error {
 	if err != nil {
 		return err
 	}
-	if free < s.reserve {
-		return fmt.Errorf("%w: %d bytes are free, %d are kept", ErrFull, free, s.reserve)
+	if free < kept {
+		return fmt.Errorf("%w: %d bytes are free, %d are kept", ErrFull, free, kept)
 	}
 	return nil
 }

@@ -101,13 +101,18 @@ type Store struct {
 	closing chan struct{}  // closed by Close
 	writer  sync.WaitGroup // waits for the writer's end
 
+	// Only the writer uses these.
+	unsure error        // why no change may be made; nil: any may
+	tried  time.Time    // when it was last tried to find out
+	fault  func() error // what becomes of commits, in tests
+
 	// mu guards what is known in memory, which is as of the last commit. Only the
 	// writer changes it; what is in the maps is replaced, never changed.
 	mu     sync.RWMutex
 	spools map[spool.ID]*spoolRecord
 	stats  server.Stats // without Oldest
 
-	floor uint64 // see last
+	floor uint64 // see last; set before anything else begins
 	ages  ages
 
 	usage      usage

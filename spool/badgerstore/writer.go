@@ -127,8 +127,15 @@ func (s *Store) write() {
 
 // commit makes changes in one transaction and answers them.
 func (s *Store) commit(changes []*change) {
+	if err := s.ready(); err != nil {
+		for _, c := range changes {
+			c.done <- err
+		}
+		return
+	}
 	results := make([]error, len(changes))
 	var b *batch
+	ran := false // all of them, and what they wrote is to be committed
 	err := s.db.Update(func(tx *store.Tx) error {
 		s.mu.RLock()
 		b = &batch{Tx: tx, s: s, spools: make(map[spool.ID]*spoolRecord), stats: s.stats}
@@ -146,15 +153,23 @@ func (s *Store) commit(changes []*change) {
 			}
 		}
 		// The blocks are on disk before anything says that they are.
-		return fullOr(s.files.Sync())
+		if err := s.files.Sync(); err != nil {
+			return fullOr(err)
+		}
+		ran = true
+		return nil
 	})
+	if err == nil && s.fault != nil {
+		err = s.fault()
+	}
 	if errors.Is(err, errAlone) && len(changes) > 1 {
 		for _, c := range changes {
 			s.commit([]*change{c})
 		}
 		return
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		s.mu.Lock()
 		for id, r := range b.spools {
 			s.spools[id] = r
@@ -165,6 +180,11 @@ func (s *Store) commit(changes []*change) {
 			s.ages.added(b.oldest)
 		}
 		s.usage.changed(b.placed, b.freed)
+	case ran:
+		// Nobody knows what of it is on disk: nothing more is changed before what
+		// is there was read.
+		s.unsure = fmt.Errorf("an earlier change failed: %w", err)
+		s.log.Error("spool store: a change failed; none is made until what is on disk was read", "err", err)
 	}
 	for i, c := range changes {
 		if results[i] == nil || errors.Is(err, errAlone) {
@@ -172,6 +192,48 @@ func (s *Store) commit(changes []*change) {
 		}
 		c.done <- results[i]
 	}
+}
+
+// ready says whether changes can be made. After one that failed it finds out how
+// things are on disk: what was refused may be there all the same, wholly, and is
+// then as if its answer had been lost.
+func (s *Store) ready() error {
+	if err := s.db.Brink(); err != nil {
+		return err
+	}
+	if s.unsure == nil {
+		return nil
+	}
+	if time.Since(s.tried) < time.Second {
+		return s.unsure
+	}
+	s.tried = time.Now()
+	// That this comes to disk means that all before it has.
+	err := s.db.Update(func(tx *store.Tx) error { return tx.Set(layoutKey, number(layout)) })
+	if err == nil && s.fault != nil {
+		err = s.fault()
+	}
+	if err == nil {
+		err = s.load()
+	}
+	if err == nil {
+		err = s.recount()
+	}
+	if err != nil {
+		return fmt.Errorf("%w; and now: %w", s.unsure, err)
+	}
+	s.unsure = nil
+	s.log.Info("spool store: changes can be made again")
+	return nil
+}
+
+// recount counts the blocks in files anew. Only the writer may call it.
+func (s *Store) recount() error {
+	<-s.counted
+	s.usage.mu.Lock()
+	s.usage.live = make(map[uint32]int64)
+	s.usage.mu.Unlock()
+	return s.db.View(func(tx *store.Tx) error { return s.count(context.Background(), tx) })
 }
 
 // spool returns a copy of a spool's record, or ErrNoSpool.
@@ -199,14 +261,14 @@ func (s *Store) summary(id spool.ID) *spoolRecord {
 
 // load reads what is kept in memory.
 func (s *Store) load() error {
-	s.spools = make(map[spool.ID]*spoolRecord)
-	s.stats = server.Stats{}
-	return s.db.View(func(tx *store.Tx) error {
+	spools, stats := make(map[spool.ID]*spoolRecord), server.Stats{}
+	var floor uint64
+	err := s.db.View(func(tx *store.Tx) error {
 		generation, err := getGeneration(tx)
 		if err != nil {
 			return err
 		}
-		s.floor = generation << generationShift
+		floor = generation << generationShift
 		err = tx.Iterate(store.Range{Prefix: []byte("s"), Values: true}, func(i store.Item) error {
 			raw, err := i.Value()
 			if err != nil {
@@ -216,31 +278,41 @@ func (s *Store) load() error {
 			if err != nil || len(i.Key) != 1+spool.IDSize {
 				return errors.Join(fmt.Errorf("spool %x", i.Key[1:]), err)
 			}
-			s.spools[spool.ID(i.Key[1:])] = r
-			s.stats.Blocks += r.blocks()
-			s.stats.Remembered += r.remembered()
+			spools[spool.ID(i.Key[1:])] = r
+			stats.Blocks += r.blocks()
+			stats.Remembered += r.remembered()
 			switch {
 			case r.Revoked:
-				s.stats.Revoked++
+				stats.Revoked++
 			case r.Suspended:
-				s.stats.Suspended++
+				stats.Suspended++
 				fallthrough
 			default:
-				s.stats.Names++
+				stats.Names++
 			}
 			if !r.Erased {
-				s.stats.Spools++
+				stats.Spools++
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		s.stats.Bytes = int64(s.stats.Blocks) * spool.BlockSize
-		if s.stats.LogSize, err = logSize(tx); err != nil {
+		stats.Bytes = int64(stats.Blocks) * spool.BlockSize
+		if stats.LogSize, err = logSize(tx); err != nil {
 			return err
 		}
-		s.stats.Invites, err = openInvites(tx)
+		stats.Invites, err = openInvites(tx)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spools, s.stats = spools, stats
+	if s.floor != floor {
+		s.floor = floor // when it is opened, and never after: only Restore changes it
+	}
+	return nil
 }
