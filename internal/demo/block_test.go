@@ -2,14 +2,17 @@ package demo
 
 import (
 	"context"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
 	"mailproxy/spool"
+	"mailproxy/spool/server"
 )
 
 // contact returns what account knows of address.
@@ -153,5 +156,38 @@ func TestRevokeAndDelete(t *testing.T) {
 	}
 	if err := w.Daemon.WaitRegistered(ctx, carol); err == nil || !strings.Contains(err.Error(), "choose another name") {
 		t.Errorf("register a deleted name: %v", err)
+	}
+}
+
+// TestInvite registers at a provider that wants invitations.
+func TestInvite(t *testing.T) {
+	t.Parallel()
+	policy := Policy(directory.DefaultParameters().Scaled(speed))
+	w, _ := newHousehold(t, &policy)
+	policy.Invite = true
+	if err := w.Spools["north.test"].SetPolicy(policy); err != nil {
+		t.Fatal(err)
+	}
+	const code = "the-code-that-was-mailed"
+	now := time.Now()
+	if err := w.stores[0].AddInvite(t.Context(), server.Invite{Hash: sha256.Sum256([]byte(code)), Created: now, Expires: now.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, c := range []struct{ address, invite, want string }{
+		{"dave@north.test", "", "by invitation only"},
+		{"erin@north.test", "some other code", "by invitation only"},
+		{"frank@north.test", strings.Repeat("x", spool.MaxInviteSize+1), "no invitation has more than"},
+		{"gina@north.test", " " + code + "\n", ""},
+		{"henry@north.test", code, "used up"},
+	} {
+		_, err := w.Daemon.AddAccount(ctx, proxy.NewAccount{Address: c.address, Invite: c.invite})
+		if err == nil {
+			err = w.Daemon.WaitRegistered(ctx, c.address)
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %q: %v, want %q", c.address, c.invite, err, c.want)
+		}
 	}
 }
