@@ -245,12 +245,15 @@ func (m *mix) ask(r request) (a report, err error) {
 // stop ends the mix in good order.
 func (m *mix) stop() error { return errors.Join(m.in.Close(), m.cmd.Wait()) }
 
-// pin binds this process to one core, or with a negative one to all.
+// pin binds this process to one core, on which it runs one goroutine at a time, or
+// with a negative core to all.
 func pin(core int) error {
-	cores := strconv.Itoa(core)
+	cores, atOnce := strconv.Itoa(core), 1
 	if core < 0 {
-		cores = "0-" + strconv.Itoa(runtime.NumCPU()-1)
+		atOnce = runtime.NumCPU()
+		cores = "0-" + strconv.Itoa(atOnce-1)
 	}
+	runtime.GOMAXPROCS(atOnce)
 	out, err := exec.Command("taskset", "-a", "-p", "-c", cores, strconv.Itoa(os.Getpid())).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("take a core: %w: %s", err, out)

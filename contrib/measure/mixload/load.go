@@ -42,10 +42,10 @@ func newFlow(w *world, m *packets, conns []*wire.Conn) *flow {
 // note takes an arrival.
 func (f *flow) note(sink int, packet []byte) {
 	at := time.Since(f.start).Nanoseconds()
-	f.count.Add(1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.arrivals = append(f.arrivals, arrival{at: at, sink: sink, header: [sphinx.HeaderSize]byte(packet)})
+	f.count.Add(1) // last: who waits for the count looks at arrivals then
 }
 
 // flood sends as fast as the mix takes packets, on each link, until ctx ends or
@@ -55,8 +55,9 @@ func (f *flow) flood(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, conn := range f.conns {
 		wg.Go(func() {
+			b := make([]byte, f.m.size)
 			for ctx.Err() == nil && errs[i] == nil {
-				errs[i] = f.send(conn, int(f.next.Add(1)-1))
+				errs[i] = f.send(conn, b, int(f.next.Add(1)-1))
 			}
 		})
 	}
@@ -66,12 +67,12 @@ func (f *flow) flood(ctx context.Context) error {
 
 var errEmpty = errors.New("there are no more packets")
 
-// send sends packet i.
-func (f *flow) send(conn *wire.Conn, i int) error {
+// send sends packet i. It makes it in b, which has the packet's size, so that this
+// program has little garbage to collect while others wait for it.
+func (f *flow) send(conn *wire.Conn, b []byte, i int) error {
 	if i >= f.m.len() {
 		return errEmpty
 	}
-	b := make([]byte, f.m.size)
 	f.m.fill(b, i)
 	f.sent[i] = time.Since(f.start).Nanoseconds()
 	return conn.WriteFrame(wire.KindPacket, b)
@@ -80,13 +81,14 @@ func (f *flow) send(conn *wire.Conn, i int) error {
 // pour sends at the times of a Poisson process with that rate per second, on random
 // links, until ctx ends or there are no more.
 func (f *flow) pour(ctx context.Context, rate float64) error {
+	b := make([]byte, f.m.size)
 	due := time.Now()
 	for {
 		due = due.Add(time.Duration(mathrand.ExpFloat64() / rate * float64(time.Second)))
 		if !sleepUntil(ctx, due) {
 			return nil
 		}
-		if err := f.send(f.conns[mathrand.IntN(len(f.conns))], int(f.next.Add(1)-1)); err != nil {
+		if err := f.send(f.conns[mathrand.IntN(len(f.conns))], b, int(f.next.Add(1)-1)); err != nil {
 			return err
 		}
 	}
@@ -118,6 +120,9 @@ func (f *flow) sentCount() int64 { return min(f.next.Load(), int64(f.m.len())) }
 // errorsOf returns the delay errors of all that arrived, in order of size, and how
 // many that were sent did not. It fails if something arrived twice or early.
 func (f *flow) errorsOf() (errs []time.Duration, lost int, err error) {
+	f.mu.Lock()
+	arrivals := f.arrivals
+	f.mu.Unlock()
 	arrived := make([]int64, f.m.len())
 	workers := runtime.NumCPU()
 	failed := make([]error, workers)
@@ -125,8 +130,8 @@ func (f *flow) errorsOf() (errs []time.Duration, lost int, err error) {
 	var wg sync.WaitGroup
 	for worker := range workers {
 		wg.Go(func() {
-			for k := worker; k < len(f.arrivals); k += workers {
-				a := &f.arrivals[k]
+			for k := worker; k < len(arrivals); k += workers {
+				a := &arrivals[k]
 				i, err := f.w.sinks[a.sink].number(a.header[:])
 				if err != nil || i >= len(arrived) {
 					failed[worker] = errors.Join(err, errors.New("a packet arrived that was not sent"))

@@ -35,7 +35,7 @@ func needProcesses(t *testing.T) {
 // early, and what was not sent.
 func TestLoad(t *testing.T) {
 	needProcesses(t)
-	o := options{length: 500 * time.Millisecond, share: 0.2, network: scaled, profile: filepath.Join(t.TempDir(), "profile")}
+	o := options{length: 300 * time.Millisecond, share: 0.2, network: scaled, profile: filepath.Join(t.TempDir(), "profile")}
 	err := run(t.Context(), o)
 	for tries := 0; errors.Is(err, errEmpty) && tries < 3; tries++ { // others slowed down what it counts on
 		err = run(t.Context(), o)
@@ -51,7 +51,7 @@ func TestLoad(t *testing.T) {
 // TestMemory finds the tags that were written beforehand in the mix.
 func TestMemory(t *testing.T) {
 	needProcesses(t)
-	if err := run(t.Context(), options{length: 300 * time.Millisecond, memory: true, rate: 2000, network: scaled}); err != nil {
+	if err := run(t.Context(), options{length: 300 * time.Millisecond, memory: true, rate: 500, network: scaled}); err != nil {
 		t.Fatal(err)
 	}
 }
