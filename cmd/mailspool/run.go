@@ -12,8 +12,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailproxy/internal/address"
 	"mailproxy/internal/command"
+	"mailproxy/internal/metrics"
 	"mailproxy/internal/nodedir"
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
@@ -56,6 +59,7 @@ type initCmd struct {
 	Document  string   `help:"The signed network document, relative to the configuration (${default})." default:"network.note" placeholder:"FILE"`
 	Trust     []string `help:"A key that may have signed the network document; may be given several times." sep:"none" placeholder:"KEY"`
 	Threshold int      `help:"How many of these keys must have signed it; more than half of them if not given."`
+	Metrics   string   `help:"Where Prometheus may ask for figures, such as :9465 for that port of loopback; nowhere if not given." placeholder:"[HOST]:PORT"`
 }
 
 // Run makes the service's directory, or finds that it is made.
@@ -85,6 +89,7 @@ func (i *initCmd) Run() error {
 			Config: nodedir.Config{
 				Version: nodedir.ConfigVersion, Role: directory.RoleService, Listen: listen,
 				Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
+				Metrics: metrics.Config{Listen: i.Metrics},
 			},
 			Spool: spoolConfig{Provider: provider, MaxBlocks: defaultMaxBlocks, MaxAge: defaultMaxAge},
 		})
@@ -139,7 +144,15 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err := s.start(identity, l); err != nil {
 		return errors.Join(err, s.stop(), l.Close())
 	}
+	figures, err := metrics.Start(cfg.Metrics, s.log, s.collectors()...)
+	if err != nil {
+		return errors.Join(err, s.stop())
+	}
+	defer func() { err = errors.Join(err, figures.Close()) }()
 	fmt.Printf("spool of %s, node %q of network %q, is running at %s\n", self.Provider, self.Name, doc.Network, l.Addr())
+	if figures.URL() != "" {
+		fmt.Println("metrics are at", figures.URL())
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -197,12 +210,16 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 	s.node, err = node.Start(node.Config{
 		Document: s.doc, Earlier: earlier, Identity: identity, Keys: s.keys, Listener: l, Logger: s.log,
 		Services: map[string]node.Service{mixclient.KindEcho: node.Echo{}, mixclient.KindSpool: s.server},
-		Notice:   s.server.Notice,
 	})
 	if err != nil {
 		return err
 	}
 	return s.cfg.Keep()
+}
+
+// collectors are the figures of all parts that run.
+func (s *service) collectors() []prometheus.Collector {
+	return s.node.Collectors(s.cfg.Metrics.Detail)
 }
 
 // drainFor is longer than any answer takes.

@@ -10,7 +10,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailproxy/internal/command"
+	"mailproxy/internal/metrics"
 	"mailproxy/internal/nodedir"
 	"mailproxy/mixnet/authority"
 	"mailproxy/mixnet/directory"
@@ -64,6 +67,7 @@ type initCmd struct {
 	Document  string   `help:"The signed network document, relative to the configuration (${default})." default:"network.note" placeholder:"FILE"`
 	Trust     []string `help:"A key that may have signed the network document; may be given several times." sep:"none" placeholder:"KEY"`
 	Threshold int      `help:"How many of these keys must have signed it; more than half of them if not given."`
+	Metrics   string   `help:"Where Prometheus may ask for figures, such as :9464 for that port of loopback; nowhere if not given." placeholder:"[HOST]:PORT"`
 }
 
 // Run makes a node's directory, or finds that it is made.
@@ -82,6 +86,7 @@ func (i *initCmd) Run() error {
 	cfg := config{Config: nodedir.Config{
 		Version: nodedir.ConfigVersion, Role: directory.Role(i.Role), Listen: listen,
 		Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
+		Metrics: metrics.Config{Listen: i.Metrics},
 	}}
 	if cfg.Role == directory.RoleGateway {
 		cfg.Gateway = &gatewayConfig{MaxClients: node.MostClients}
@@ -136,7 +141,15 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	figures, err := metrics.Start(cfg.Metrics, c.Logger(), m.figures...)
+	if err != nil {
+		return errors.Join(err, m.stop())
+	}
+	defer func() { err = errors.Join(err, figures.Close()) }()
 	fmt.Printf("%s %q of network %q is running at %s\n", title(self), self.Name, doc.Network, l.Addr())
+	if figures.URL() != "" {
+		fmt.Println("metrics are at", figures.URL())
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,8 +177,9 @@ func title(n *directory.Node) string {
 
 // A member is the one role that runs.
 type member struct {
-	reload func(*directory.Document) (changed bool, err error)
-	stop   func() error // ends it, then what it rests on
+	figures []prometheus.Collector
+	reload  func(*directory.Document) (changed bool, err error)
+	stop    func() error // ends it, then what it rests on
 }
 
 // start starts the one role.
@@ -184,7 +198,7 @@ func start(c *cli, cfg *config, doc *directory.Document, self *directory.Node, i
 		if err := cfg.Keep(); err != nil {
 			return nil, errors.Join(err, a.Close())
 		}
-		return &member{a.Reload, a.Close}, nil
+		return &member{[]prometheus.Collector{a.Collector()}, a.Reload, a.Close}, nil
 	}
 	keys, err := keyring.Open(filepath.Join(cfg.Dir(), "keys"), doc.Parameters, time.Now)
 	if err != nil {
@@ -199,7 +213,7 @@ func start(c *cli, cfg *config, doc *directory.Document, self *directory.Node, i
 	if err := cfg.Keep(); err != nil {
 		return nil, errors.Join(err, n.Close(), keys.Close())
 	}
-	return &member{n.Reload, func() error {
+	return &member{n.Collectors(cfg.Metrics.Detail), n.Reload, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), doc.Parameters.MaxDelay()+time.Second)
 		defer cancel()
 		if err := n.Drain(ctx); err != nil {

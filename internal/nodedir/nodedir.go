@@ -19,6 +19,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"mailproxy/internal/metrics"
 	"mailproxy/mixnet/directory"
 )
 
@@ -37,6 +38,7 @@ type Config struct {
 	Role    directory.Role `toml:"role" comment:"what this node is; the network document must say the same"`
 	Listen  string         `toml:"listen" comment:"where to listen; others connect to the address in the network document"`
 	Network NetworkConfig  `toml:"network"`
+	Metrics metrics.Config `toml:"metrics"`
 
 	dir  string // of the file
 	note []byte // the network document, as Document read it
