@@ -3,6 +3,7 @@ package server_test
 import (
 	"crypto/ed25519"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,4 +295,41 @@ func TestHiddenUsers(t *testing.T) {
 	if s.Dropped() != 2 {
 		t.Errorf("%d blocks were dropped, want 2", s.Dropped())
 	}
+}
+
+// The policy is exchanged while requests are being answered: each is answered by
+// the one or the other, and proofs for either price are taken.
+func TestPolicyChangesUnderLoad(t *testing.T) {
+	s := withPolicy(t, openStore(t), newClock(), strict())
+	alice := newUser(t, 1)
+	expect(t, s, alice.register("alice@north.test", 1), spool.StatusOK)
+	expect(t, s, alice.access(1, 1), spool.StatusOK)
+	dear := cheap
+	dear.Bits++
+	var wg sync.WaitGroup
+	for i, terms := range []spool.Terms{cheap, dear} {
+		var requests []*spool.Append
+		for n := range 20 {
+			requests = append(requests, fromStranger(t, alice, terms, 100*(i+1)+n), fromContact(alice, 1, 1000*(i+1)+n))
+		}
+		wg.Go(func() {
+			for _, r := range requests {
+				status, _ := ask(t, s, encode(t, r), new(spool.Empty))
+				// Until the second price was asked for once, nobody can have worked for it.
+				if status != spool.StatusOK && (status != spool.StatusWork || i == 0) && status != spool.StatusBusy {
+					t.Errorf("lane %d: %v", r.Lane.Lane, status)
+				}
+			}
+		})
+	}
+	for n := range 200 {
+		p := strict()
+		if n%2 == 0 {
+			p.Work = dear
+		}
+		if err := s.SetPolicy(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,10 +107,12 @@ func (t *toll) turn(p *policy, now time.Time) {
 
 // keepOld lets proofs for the terms of now be taken for a while.
 func (t *toll) keepOld(now time.Time) {
+	terms := t.terms()
+	t.old = slices.DeleteFunc(t.old, func(o oldTerms) bool { return o.terms == terms })
 	if len(t.old) == tollOld {
 		t.old = t.old[1:]
 	}
-	t.old = append(t.old, oldTerms{t.terms(), now.Add(tollGrace)})
+	t.old = append(t.old, oldTerms{terms, now.Add(tollGrace)})
 }
 
 // takes returns the terms by which a proof can be taken: those of now, or of
