@@ -32,7 +32,7 @@ func TestAnalysis(t *testing.T) {
 		t.Skip(err)
 	}
 	list := []pair{{idle, sends}, {idle, up}}
-	windows := made(240, 3)
+	windows := made(150, 3)
 	of, control, err := successes(t.Context(), interpreter, windows, list)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestAnalysis(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
-	windows := made(240, 3)
+	windows := made(150, 3)
 	all := differences(windows, []pair{{idle, sends}, {idle, up}})
 	d := smallest(all)
 	if d.pair[1] != up || d.feature != names[d.view][7] || d.holm > 1e-6 {

@@ -33,29 +33,40 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// One client's traffic is on its tape, both ways, and the mixes' on none.
-func TestRelay(t *testing.T) {
-	r := newRecorder()
+// before puts r before a gateway that the test plays.
+func before(t *testing.T, r *recorder) (public, private net.Listener) {
+	t.Helper()
 	public, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := r.front("gateway1", public)
+	if private, err = r.front("gateway1", public); err != nil {
+		t.Fatal(err)
+	}
+	return public, private
+}
+
+// connect connects to the gateway through the recorder and returns both ends.
+func connect(t *testing.T, public, private net.Listener) (client, gateway net.Conn) {
+	t.Helper()
+	client, err := net.Dial("tcp", public.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	if gateway, err = private.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); gateway.Close() })
+	return client, gateway
+}
+
+// One client's traffic is on its tape, both ways, and the mixes' on none.
+func TestRelay(t *testing.T) {
+	r := newRecorder()
+	public, private := before(t, r)
 	talk := func() {
 		t.Helper()
-		c, err := net.Dial("tcp", public.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		g, err := private.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer g.Close()
+		c, g := connect(t, public, private)
 		for _, x := range []struct {
 			from, to net.Conn
 			size     int
@@ -109,26 +120,10 @@ func TestRelay(t *testing.T) {
 
 func TestConnectingTwiceSpoilsTheRecording(t *testing.T) {
 	r := newRecorder()
-	public, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := r.front("gateway1", public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	public, private := before(t, r)
 	r.begin()
 	for range 2 {
-		c, err := net.Dial("tcp", public.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		g, err := private.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer g.Close()
+		connect(t, public, private)
 	}
 	for deadline := time.Now().Add(10 * time.Second); r.err() == nil && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
