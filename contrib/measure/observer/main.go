@@ -57,9 +57,9 @@ type options struct {
 func main() {
 	var o options
 	flag.Float64Var(&o.scale, "scale", 10, "by which all times are divided")
-	flag.IntVar(&o.clients, "clients", 4, "clients of each scenario in a round; an even number")
-	flag.IntVar(&o.rounds, "rounds", 6, "rounds, each with new clients")
-	flag.DurationVar(&o.length, "length", 42*time.Minute, "length of a round's recording, at scale 1")
+	flag.IntVar(&o.clients, "clients", 4, "clients of each scenario in a round; an even number, 4 at least")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds, each with new clients")
+	flag.DurationVar(&o.length, "length", 75*time.Minute, "length of a round's recording, at scale 1")
 	flag.DurationVar(&o.window, "window", 20*time.Second, "length of a window, at scale 1")
 	flag.BoolVar(&o.broken, "broken", true, "try the two broken worlds too")
 	flag.BoolVar(&o.smoke, "smoke", false, "only see that all works: one short round of each, and no demands")
@@ -83,7 +83,7 @@ const (
 
 // broken is how a round is in a broken world, which shows much sooner.
 const (
-	brokenLength = 20 * time.Minute
+	brokenLength = 15 * time.Minute
 	brokenHold   = 8 * time.Second // a reply later than this counts as lost
 )
 
@@ -91,8 +91,8 @@ func run(ctx context.Context, o *options) (err error) {
 	if o.smoke {
 		o.rounds, o.length = 1, 4*time.Minute
 	}
-	if o.clients < 2 || o.clients%2 != 0 || o.rounds < 1 || o.scale < 1 || o.window <= 0 || o.length < o.window {
-		return errors.New("-clients is an even number, -rounds and -scale are 1 at least, and -length holds a -window")
+	if o.clients < 4 || o.clients%2 != 0 || o.rounds < 1 || o.scale < 1 || o.window <= 0 || o.length < o.window {
+		return errors.New("-clients is an even number, 4 at least; -rounds and -scale are 1 at least, and -length holds a -window")
 	}
 	candidates := []string{"python3", "/usr/bin/python3"}
 	if o.python != "" {
