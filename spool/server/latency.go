@@ -28,3 +28,33 @@ func (l *latency) add(d time.Duration) {
 	l.buckets[i].Add(1)
 	l.sum.Add(int64(d))
 }
+
+// load returns the cumulative buckets in seconds, the count and the sum, as
+// Prometheus counts them.
+func (l *latency) load() (buckets map[float64]uint64, count uint64, sum float64) {
+	buckets = make(map[float64]uint64, len(latencyBounds))
+	for i, bound := range latencyBounds {
+		count += l.buckets[i].Load()
+		buckets[bound.Seconds()] = count
+	}
+	count += l.buckets[len(latencyBounds)].Load()
+	return buckets, count, time.Duration(l.sum.Load()).Seconds()
+}
+
+// quantile returns an upper bound of what a share of the answers in buckets took; 0
+// if there are none, and twice the last bound for what is above it.
+func quantile(buckets []uint64, share float64) time.Duration {
+	var all, below uint64
+	for _, n := range buckets {
+		all += n
+	}
+	if all == 0 {
+		return 0
+	}
+	for i, n := range buckets[:len(latencyBounds)] {
+		if below += n; float64(below) >= share*float64(all) {
+			return latencyBounds[i]
+		}
+	}
+	return 2 * latencyBounds[len(latencyBounds)-1]
+}
