@@ -35,6 +35,7 @@ var (
 	refusedDesc    = desc("connections_refused_total", "Connections refused before they carried a frame, in steps of about 100.")
 	pausedDesc     = desc("packets_paused_total", "Packets of clients that send too many, read later, in steps of about 100.")
 	slowDesc       = desc("answers_late_total", "Answers so late that their time tells that they took long, in steps of about 100.")
+	momentDesc     = desc("answer_after_seconds", "After which time replies leave now; more than 0.05 where the disk is slow; 0 before the first.")
 	lateDesc       = desc("delay_error_seconds", "How late packets left after their delays, since the figures were last taken: upper bounds for a share of them.", "share")
 	delayFullDesc  = desc("delay_queue_ratio", "How full the queue of packets that wait out their delay is, rounded up to 0.05.")
 	linkFullDesc   = desc("link_queue_ratio", "How full the queue of a link is, rounded up to 0.05.", "peer")
@@ -61,7 +62,7 @@ func (n *Node) Collectors(detail bool) []prometheus.Collector {
 	plain := &collector{
 		node: n, blurs: map[string]*metrics.Blur{},
 		descs: []*prometheus.Desc{
-			infoDesc, packetsDesc, droppedDesc, framesDesc, refusedDesc, pausedDesc, slowDesc, lateDesc, delayFullDesc, linkFullDesc,
+			infoDesc, packetsDesc, droppedDesc, framesDesc, refusedDesc, pausedDesc, slowDesc, momentDesc, lateDesc, delayFullDesc, linkFullDesc,
 			linkUpDesc, loopsLostDesc, loopAlarmDesc, snapshotDesc, takesPartDesc, keysDesc, documentDesc, documentsDesc,
 		},
 	}
@@ -153,6 +154,7 @@ func (c *collector) plain(send sender) {
 	send(refusedDesc, counter, c.blur("refused", k.Refused.Load()+k.TooMany.Load(), faultStep))
 	send(pausedDesc, counter, c.blur("paused", k.Paused.Load(), faultStep))
 	send(slowDesc, counter, c.blur("answered late", k.Late.Load(), faultStep))
+	send(momentDesc, gauge, time.Duration(k.AnswerAfter.Load()).Seconds())
 
 	now := k.Delays.load()
 	late := now.since(c.late)
