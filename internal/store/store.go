@@ -159,7 +159,7 @@ func openError(dir string, err error) error {
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
 		return fmt.Errorf("open store %s: %w", dir, ErrLocked)
 	}
-	return fmt.Errorf("open store %s: %w", dir, fullOr(err))
+	return fmt.Errorf("open store %s: %w", dir, FullOr(err))
 }
 
 func (s *Store) checkVersion() error {
@@ -241,7 +241,7 @@ func (s *Store) collect(ctx context.Context, log *slog.Logger) {
 // as far as it can be. It takes long, and much of the disk's time.
 func (s *Store) Compact() error {
 	if err := s.db.Flatten(2); err != nil {
-		return fmt.Errorf("compact store: %w", fullOr(err))
+		return fmt.Errorf("compact store: %w", FullOr(err))
 	}
 	for {
 		err := s.db.RunValueLogGC(0.1)
@@ -249,7 +249,7 @@ func (s *Store) Compact() error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("compact store: %w", fullOr(err))
+			return fmt.Errorf("compact store: %w", FullOr(err))
 		}
 	}
 }

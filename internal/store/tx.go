@@ -33,7 +33,7 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 		case errors.Is(err, badger.ErrConflict):
 			continue
 		case err != nil:
-			return fullOr(err)
+			return FullOr(err)
 		}
 		for _, f := range tx.onCommit {
 			f()
@@ -170,9 +170,10 @@ func (tx *Tx) Iterate(r Range, fn func(Item) error) error {
 	return nil
 }
 
-// fullOr marks an error that means the disk has no room left.
-func fullOr(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
+// FullOr marks an error that means the disk has no room left, or that this user may
+// have no more of it.
+func FullOr(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err

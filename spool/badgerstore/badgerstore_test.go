@@ -28,6 +28,22 @@ func open(t *testing.T, o Options) *Store {
 	return s
 }
 
+// twenty opens a store whose one spool has the blocks 0 to 19. The caller closes it.
+func twenty(t *testing.T, o Options) (*Store, spool.ID) {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := storetest.Make(t, s, "alice")
+	for n := range 20 {
+		if _, err := s.Append(t.Context(), storetest.Append(id, n, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, id
+}
+
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) server.Store { return open(t, Options{Dir: t.TempDir()}) })
 }

@@ -55,7 +55,7 @@ func (b *batch) append(a server.Append, room error) (have bool, err error) {
 	}
 	filed, err := b.s.files.Append(fileBlock(a.Spool, b.s.last(r)+1, a.Block))
 	if err != nil {
-		return false, fullOr(err)
+		return false, store.FullOr(err)
 	}
 	r.Last = b.s.last(r) + 1
 	if r.blocks() == 0 {

@@ -100,7 +100,7 @@ func TestBrink(t *testing.T) {
 func TestNoRoomForBlocks(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir(), FileBlocks: 4})
 	id := storetest.Make(t, s, "alice")
-	full := fullOr(fmt.Errorf("write: %w", syscall.ENOSPC))
+	full := store.FullOr(fmt.Errorf("write: %w", syscall.ENOSPC))
 	err := s.update(t.Context(), 0, func(b *batch) error { return full })
 	if !errors.Is(err, store.ErrFull) {
 		t.Fatalf("update = %v", err)

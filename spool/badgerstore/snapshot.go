@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"context"
-	"errors"
 	"maps"
 
 	"mailproxy/internal/store"
@@ -65,9 +64,4 @@ func (s *snapshot) each(ctx context.Context, kind byte, fn func(key, value []byt
 func (s *snapshot) has(key []byte) bool {
 	have, err := s.Has(key)
 	return err == nil && have
-}
-
-// notFound says whether an error is that something is not there.
-func notFound(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, server.ErrNoName) || errors.Is(err, server.ErrNoSpool)
 }

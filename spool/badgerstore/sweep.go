@@ -17,9 +17,10 @@ func (s *Store) Sweep(ctx context.Context, old, forget, now time.Time) (removed 
 	if err := s.finishErasing(ctx); err != nil {
 		return 0, fmt.Errorf("erase: %w", err)
 	}
-	for {
+	for from := []byte("t"); ; {
 		var found []place
-		err := s.before(ctx, 't', old, func(k []byte) error {
+		err := s.before(ctx, from, old, func(k []byte) error {
+			from = bytes.Clone(k)
 			if len(k) != 1+8+spool.IDSize+8 {
 				return fmt.Errorf("%w: key has %d bytes", ErrRecord, len(k))
 			}
@@ -38,9 +39,10 @@ func (s *Store) Sweep(ctx context.Context, old, forget, now time.Time) (removed 
 			break
 		}
 	}
-	for {
+	for from := []byte("f"); ; {
 		var found [][]byte
-		err := s.before(ctx, 'f', forget, func(k []byte) error {
+		err := s.before(ctx, from, forget, func(k []byte) error {
+			from = bytes.Clone(k)
 			if len(k) != 1+8+spool.IDSize+spool.BlockIDSize {
 				return fmt.Errorf("%w: key has %d bytes", ErrRecord, len(k))
 			}
@@ -69,17 +71,17 @@ func (s *Store) forget(ctx context.Context, keys [][]byte) error {
 		for _, k := range keys {
 			idKey := key('i', k[9:])
 			raw, err := b.Get(idKey)
-			if errors.Is(err, store.ErrNotFound) {
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			if err != nil {
 				continue // another sweep was here
 			}
+			v, err := decodeKnown(raw)
 			if err != nil {
 				return err
 			}
-			v, err := decodeKnown(raw)
-			switch {
-			case err != nil:
-				return err
-			case v.seq != 0 || !bytes.Equal(v.at[:], k[1:9]):
+			if v.seq != 0 || !bytes.Equal(v.at[:], k[1:9]) {
 				continue // forgotten meanwhile, it has come anew
 			}
 			id := spool.ID(k[9:])
@@ -98,15 +100,17 @@ func (s *Store) forget(ctx context.Context, keys [][]byte) error {
 	})
 }
 
-// before calls fn for the first keys of a kind that is ordered by time, up to
-// removals of them and as long as they are before t.
-func (s *Store) before(ctx context.Context, kind byte, t time.Time, fn func(key []byte) error) error {
+// before calls fn for the first keys from one on, of its kind, which is ordered by
+// time: up to removals of them and as long as they are before t. Whoever removes
+// them goes on from the last, since to go over what was removed takes Badger as
+// long as if it were there.
+func (s *Store) before(ctx context.Context, from []byte, t time.Time, fn func(key []byte) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	end, n := key(kind, stamp(t)), 0
+	end, n := key(from[0], stamp(t)), 0
 	return s.db.View(func(tx *store.Tx) error {
-		return tx.Iterate(store.Range{Prefix: []byte{kind}}, func(i store.Item) error {
+		return tx.Iterate(store.Range{Prefix: from[:1], From: from}, func(i store.Item) error {
 			if bytes.Compare(i.Key, end) >= 0 || n == removals {
 				return store.ErrStop
 			}
@@ -151,18 +155,18 @@ func (s *Store) erase(ctx context.Context, id spool.ID) error {
 			return err
 		}
 	}
-	for {
+	prefix := key('i', id[:])
+	for from := prefix; ; {
 		var ids []spool.BlockID
-		prefix := key('i', id[:])
 		err := s.db.View(func(tx *store.Tx) error {
-			return tx.Iterate(store.Range{Prefix: prefix}, func(i store.Item) error {
+			return tx.Iterate(store.Range{Prefix: prefix, From: from}, func(i store.Item) error {
 				if len(i.Key) != len(prefix)+spool.BlockIDSize {
 					return fmt.Errorf("%w: key has %d bytes", ErrRecord, len(i.Key))
 				}
 				if len(ids) == removals {
 					return store.ErrStop
 				}
-				ids = append(ids, spool.BlockID(i.Key[len(prefix):]))
+				ids, from = append(ids, spool.BlockID(i.Key[len(prefix):])), bytes.Clone(i.Key)
 				return nil
 			})
 		})

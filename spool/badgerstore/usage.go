@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	"mailproxy/internal/store"
@@ -207,7 +206,7 @@ func (s *Store) empty(ctx context.Context, f blockfile.File) error {
 					return err
 				}
 				if m.place, err = b.s.files.Append(mv.filed); err != nil {
-					return fullOr(err)
+					return store.FullOr(err)
 				}
 				if err := b.Set(key('m', mv.spool[:], number(mv.seq)), m.encode()); err != nil {
 					return err
@@ -265,12 +264,4 @@ func (s *Store) empty(ctx context.Context, f blockfile.File) error {
 		damaged(f.Slots, fmt.Errorf("%w: %d blocks are not found in it", ErrDamaged, n))
 	}
 	return nil
-}
-
-// fullOr marks an error that means the disk has no room left.
-func fullOr(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	return err
 }

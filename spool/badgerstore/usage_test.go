@@ -82,16 +82,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 func TestUsageAfterRestart(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Dir: dir, FileBlocks: 8, Slack: 1 << 30}
-	s, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := storetest.Make(t, s, "alice")
-	for n := range 20 {
-		if _, err := s.Append(t.Context(), storetest.Append(id, n, time.Now())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s, id := twenty(t, o)
 	if err := s.Trim(t.Context(), id, 10, time.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -117,6 +117,15 @@ func TestVerifyFinds(t *testing.T) {
 		return func(tx *store.Tx) error { return tx.Set(key(k[0][0], k[1:]...), nil) }
 	}
 	id := make([]byte, 32)
+	whole := t.TempDir()
+	s, err := Open(Options{Dir: whole})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		what   string
 		change func(tx *store.Tx) error
@@ -171,8 +180,11 @@ func TestVerifyFinds(t *testing.T) {
 		}, "says something else"},
 		{"an invitation is gone", drop('v'), "invitation"},
 	} {
-		s := open(t, Options{Dir: t.TempDir()})
-		fill(t, s)
+		dir := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, Options{Dir: dir})
 		if err := s.db.Update(tt.change); err != nil {
 			t.Fatal(err)
 		}
@@ -189,16 +201,7 @@ func TestDamagedFile(t *testing.T) {
 	for _, k := range [][]byte{nil, make([]byte, store.KeySize)} {
 		dir := t.TempDir()
 		o := Options{Dir: dir, Key: k, FileBlocks: 8}
-		s, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		id := storetest.Make(t, s, "alice")
-		for n := range 20 {
-			if _, err := s.Append(t.Context(), storetest.Append(id, n, time.Now())); err != nil {
-				t.Fatal(err)
-			}
-		}
+		s, id := twenty(t, o)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -251,16 +254,7 @@ func TestDamagedFile(t *testing.T) {
 func TestMissingFile(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Dir: dir, FileBlocks: 8}
-	s, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := storetest.Make(t, s, "alice")
-	for n := range 20 {
-		if _, err := s.Append(t.Context(), storetest.Append(id, n, time.Now())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s, id := twenty(t, o)
 	if err := errors.Join(s.Close(), os.Remove(filepath.Join(dir, blocksDir, "00000001.blocks"))); err != nil {
 		t.Fatal(err)
 	}

@@ -154,7 +154,7 @@ func (s *Store) commit(changes []*change) {
 		}
 		// The blocks are on disk before anything says that they are.
 		if err := s.files.Sync(); err != nil {
-			return fullOr(err)
+			return store.FullOr(err)
 		}
 		ran = true
 		return nil
@@ -225,6 +225,12 @@ func (s *Store) ready() error {
 	s.unsure = nil
 	s.log.Info("spool store: changes can be made again")
 	return nil
+}
+
+// Ready says why the store cannot change anything now, if so: its disk is full, or
+// failed. It goes on by itself when it can.
+func (s *Store) Ready(ctx context.Context) error {
+	return s.update(ctx, 0, func(*batch) error { return nil })
 }
 
 // recount counts the blocks in files anew. Only the writer may call it.

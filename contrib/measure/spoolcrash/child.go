@@ -33,13 +33,12 @@ func runChild() bool {
 	if dir == "" {
 		return false
 	}
-	if err := serve(dir, os.Getenv(childSocket)); err != nil {
-		fmt.Fprintln(os.Stderr, "child:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "child:", serve(dir, os.Getenv(childSocket)))
+	os.Exit(1)
 	return true
 }
 
+// serve returns why it cannot.
 func serve(dir, socket string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	o := storeOptions(dir)
