@@ -187,6 +187,14 @@ func (s *show) submitting(file string) {
 	s.file = file
 }
 
+// worked says how long a mail to a new recipient was paid for, if it was.
+func worked(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" computing time for a new recipient %.2f s,", d.Seconds())
+}
+
 // event prints a step of a mail to bob; receipts and reports are not shown.
 func (s *show) event(e progress.Event, j demo.Journey) {
 	if j.Recipient != demo.Bob || j.Account != demo.Alice || j.Submitted.IsZero() {
@@ -212,13 +220,19 @@ func (s *show) event(e progress.Event, j demo.Journey) {
 		if e.Count <= 8 || e.Index%16 == 15 || e.Index == e.Count-1 {
 			say("block %d of %d left at a slot", e.Index+1, e.Count)
 		}
+	case progress.Paid:
+		if e.Count == 1 {
+			say("bob has not written to alice: paid with computing time")
+		} else if e.Index%16 == 15 || e.Index == e.Count-1 {
+			say("bob has not written to alice: paying with computing time, %d of %d blocks", e.Index+1, e.Count)
+		}
 	case progress.InSpool:
 		say("in bob's spool at %s", demo.Providers[1])
 	case progress.Delivered:
 		say("in bob's INBOX, %.1f s after SMTP took it", j.Delivered.Sub(j.Submitted).Seconds())
 		if b, ok := j.Breakdown(); ok {
-			say("  waits for slots %.2f s, delays drawn for the mixes %.2f s, our own overhead %.3f s",
-				b.Slots.Seconds(), b.Delays.Seconds(), b.Overhead.Seconds())
+			say("  waits for slots %.2f s, delays drawn for the mixes %.2f s,%s our own overhead %.3f s",
+				b.Slots.Seconds(), b.Delays.Seconds(), worked(b.Work), b.Overhead.Seconds())
 		}
 		s.delivered[j.Outbox] = true
 		s.tick()

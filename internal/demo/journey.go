@@ -16,6 +16,7 @@ type Journey struct {
 	Account, Recipient, Outbox string
 	Message                    seal.ID
 	Submitted, Sealed          time.Time
+	Paid                       time.Time // the work for the first block was done; zero if it cost none
 	InSpool, Delivered         time.Time
 	Confirmed, Failed          time.Time
 	Visible                    time.Time         // over IMAP; whoever watches sets it
@@ -25,13 +26,14 @@ type Journey struct {
 	Sent, Read                 map[uint32]mixclient.Timing
 }
 
-// A Breakdown says where a message's time went. Slots, Delays and Overhead add up
-// to Total.
+// A Breakdown says where a message's time went. Slots, Delays, Work and Overhead add
+// up to Total.
 type Breakdown struct {
 	Total    time.Duration // from SMTP's 250 to Visible, or to Delivered if nobody watched
 	Slots    time.Duration // waits for slots: of queries, and until a read came by
 	Delays   time.Duration // drawn for the mixes
-	Overhead time.Duration // all else: our own work and the machine's
+	Work     time.Duration // that the recipient's provider asks of strangers
+	Overhead time.Duration // all else: our own and the machine's
 
 	// What Overhead is made of, each measured by itself.
 	Sealing  time.Duration // until the queries waited for their slots: keys, sealing, disk
@@ -77,7 +79,8 @@ func (j *Journey) Breakdown() (Breakdown, bool) {
 		b.Slots += turn.Sub(from)
 		from = turn
 	}
-	b.Sealing += sent.Asked.Sub(from)
+	b.Work = j.work(from, sent.Asked)
+	b.Sealing += sent.Asked.Sub(from) - b.Work
 	b.Slots += sent.Sent.Sub(sent.Asked)
 	b.Delays += sent.Up + read.Down
 	blockThere := sent.Sent.Add(sent.Up)
@@ -87,8 +90,23 @@ func (j *Journey) Breakdown() (Breakdown, bool) {
 		met = readThere
 	}
 	b.Carrying += read.Received.Sub(met) - read.Down
-	b.Overhead = b.Total - b.Slots - b.Delays
+	b.Overhead = b.Total - b.Slots - b.Delays - b.Work
 	return b, true
+}
+
+// work returns how long the work for the first block took between from and to. What
+// was done while other mail had the slots held up nothing.
+func (j *Journey) work(from, to time.Time) time.Duration {
+	if j.Paid.IsZero() {
+		return 0
+	}
+	if j.Sealed.After(from) {
+		from = j.Sealed
+	}
+	if j.Paid.Before(to) {
+		to = j.Paid
+	}
+	return max(to.Sub(from), 0)
 }
 
 // A Log follows all journeys. Its Observe is a progress.Func.
@@ -136,6 +154,10 @@ func (l *Log) Observe(e progress.Event) {
 	case progress.Sealed:
 		j.Sealed, j.Message, j.Count = e.At, e.Message, e.Count
 		l.byID[e.Message] = j
+	case progress.Paid:
+		if e.Index == 0 {
+			j.Paid = e.At
+		}
 	case progress.Sent:
 		if _, there := j.Read[e.Index]; !there { // a repetition that comes late explains nothing
 			j.Sent[e.Index] = e.Timing

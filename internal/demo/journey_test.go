@@ -48,6 +48,17 @@ func TestBreakdown(t *testing.T) {
 			Sealing: ms(10), Carrying: ms(15), Storing: ms(5),
 		},
 	}, {
+		name: "a stranger pays",
+		j: Journey{
+			Submitted: at(0), Sealed: at(8), Paid: at(258), Delivered: at(3280), Count: 1,
+			Sent: map[uint32]mixclient.Timing{0: timing(260, 1260, 0, 1000, 9999)}, // at the spool at 2260
+			Read: map[uint32]mixclient.Timing{0: timing(0, 1250, 3275, 1005, 1000)},
+		},
+		want: Breakdown{
+			Total: ms(3280), Slots: ms(1000), Delays: ms(2000), Work: ms(250), Overhead: ms(30),
+			Sealing: ms(10), Carrying: ms(15), Storing: ms(5),
+		},
+	}, {
 		name: "other mail has the slots first",
 		j: Journey{
 			Submitted: at(0), Delivered: at(63030), Count: 1, Before: at(60000),

@@ -12,7 +12,8 @@
 //
 // For each mail it prints the total (by this program's own clock, from the 250 to
 // EXISTS), and where the daemon's events say that it went: waits for slots, delays
-// that were drawn for the mixes, and our own overhead, which is made of sealing
+// that were drawn for the mixes, the computing time that a provider asks of senders
+// to whom its user has not written, and our own overhead, which is made of sealing
 // (until queries waited for their slots), carrying (what packets took beyond the
 // drawn delays), storing (until the mail was in INBOX) and showing (until IMAP
 // told of it). These are measured one by one; it fails if they do not add up.
@@ -131,14 +132,14 @@ func run(ctx context.Context, known, first, atOnce int) error {
 // print prints a table of all mails.
 func print(mails []mail) {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\ncontact\ttotal\tslots\tdelays\toverhead\tsealing\tcarrying\tstoring\tshowing\tmissed\t")
+	fmt.Fprintln(t, "\ncontact\ttotal\tslots\tdelays\twork\toverhead\tsealing\tcarrying\tstoring\tshowing\tmissed\t")
 	for _, m := range mails {
 		kind := "known"
 		if m.first {
 			kind = "new"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t\n", kind, seconds(m.total), seconds(m.Slots), seconds(m.Delays),
-			seconds(m.Overhead), seconds(m.Sealing), seconds(m.Carrying), seconds(m.Storing), seconds(m.Showing), m.missed)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t\n", kind, seconds(m.total), seconds(m.Slots), seconds(m.Delays),
+			seconds(m.Work), seconds(m.Overhead), seconds(m.Sealing), seconds(m.Carrying), seconds(m.Storing), seconds(m.Showing), m.missed)
 	}
 	_ = t.Flush() // what cannot be printed cannot be reported either
 }
