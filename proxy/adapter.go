@@ -61,10 +61,7 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 }
 
 func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
-	switch usable, again := s.d.logs.Usable(addr); {
-	case again:
-		return nil, outbox.ErrUnknown
-	case !usable:
+	if s.d.logs.Doubted(addr) {
 		return nil, outbox.ErrUnlogged
 	}
 	err = s.d.store.View(func(tx *store.Tx) (err error) {
@@ -76,6 +73,9 @@ func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
 		return nil, outbox.ErrUnknown
 	case errors.Is(err, contacts.ErrHeld):
 		return nil, outbox.ErrHeld
+	}
+	if err == nil && s.d.logs.Superseded(addr, bundle.Identity) {
+		return nil, outbox.ErrUnknown
 	}
 	return bundle, err
 }
@@ -155,6 +155,9 @@ func (r receiving) Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, co
 	if err != nil || verdict != contacts.Deliver {
 		return c, verdict, err
 	}
+	if r.doubts(c) {
+		return c, contacts.Hold, nil
+	}
 	key, version, err := said.AppendKey()
 	if err != nil {
 		r.d.log.Warn("proxy: a contact's append key cannot be read, and is passed over", "err", err)
@@ -171,7 +174,22 @@ func (r receiving) Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, co
 }
 
 func (r receiving) Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error) {
-	return r.book.Judge(tx, sender, identity, fetches)
+	verdict, err := r.book.Judge(tx, sender, identity, fetches)
+	if err != nil || verdict != contacts.Deliver {
+		return verdict, err
+	}
+	c, err := r.book.Get(tx, sender)
+	if err == nil && r.doubts(c) {
+		verdict = contacts.Hold
+	}
+	return verdict, err
+}
+
+// doubts reports whether a contact's mail waits, since the provider has shown keys
+// for it that are not in its log: the one that is pinned may be such a key. One that
+// the user has verified is not.
+func (r receiving) doubts(c *contacts.Contact) bool {
+	return c.State != contacts.StateVerified && r.d.logs.Doubted(c.Address)
 }
 
 func (r receiving) Receive(content []byte, sender string, known contacts.State) []byte {

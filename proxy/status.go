@@ -28,7 +28,7 @@ type AccountStatus struct {
 	Problem    string        `json:"problem,omitempty"`
 	Ending     string        `json:"ending,omitempty"` // "revoked" or "deleted"
 	Incomplete int           `json:"incomplete"`       // messages of which parts are missing
-	Held       int           `json:"held"`             // messages whose sender's key changed
+	Held       int           `json:"held"`             // messages whose sender's key changed or is in doubt
 	Blocked    uint64        `json:"blocked"`          // mails of blocked contacts that were dropped since the start
 	Network    NetworkStatus `json:"network"`
 	// SharesWith is the first account that is carried by the same client, if that

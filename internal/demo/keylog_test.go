@@ -13,6 +13,7 @@ import (
 	"mailproxy/mixclient"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/node"
+	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
 	"mailproxy/spool"
 )
@@ -120,9 +121,14 @@ func TestProviderThatLies(t *testing.T) {
 	if w.Daemon.Status().Waiting != 1 || w.count(progress.Sent, Alice, Bob) != 0 {
 		t.Error("something was sent to the false key")
 	}
-	// Others are not concerned.
-	w.send(t, Bob, Alice, "the other way", "an honest provider's user")
-	eventually(t, "delivery", func() bool { return w.delivered(Alice) == 1 })
+	// What comes under bob's name waits too: it could be mallory's.
+	w.send(t, Bob, Alice, "the other way", "is this bob?")
+	eventually(t, "mail that is held", func() bool {
+		return slices.ContainsFunc(w.Daemon.Status().Accounts, func(a proxy.AccountStatus) bool { return a.Address == Alice && a.Held == 1 })
+	})
+	if n := w.delivered(Alice); n != 0 {
+		t.Errorf("%d mails delivered from somebody who is in doubt", n)
+	}
 
 	store := w.stores[slices.Index(Providers, "south.test")]
 	if err := store.Revoke(t.Context(), "bob", false, time.Now()); err != nil {

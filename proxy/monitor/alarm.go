@@ -69,7 +69,10 @@ func (c *change) alarm(kind Kind, address, detail string) {
 	case mine && kind != NotLogged:
 		a.Accounts = []string{address}
 	case address != "":
-		a.Accounts = slices.Sorted(slices.Values(c.names[address].Accounts))
+		a.Accounts = slices.Clone(c.names[address].Accounts)
+		if mine {
+			a.Accounts = append(a.Accounts, address)
+		}
 	default:
 		for own := range c.own {
 			a.Accounts = append(a.Accounts, own)
@@ -77,9 +80,9 @@ func (c *change) alarm(kind Kind, address, detail string) {
 		for _, n := range c.names {
 			a.Accounts = append(a.Accounts, n.Accounts...)
 		}
-		slices.Sort(a.Accounts)
-		a.Accounts = slices.Compact(a.Accounts)
 	}
+	slices.Sort(a.Accounts)
+	a.Accounts = slices.Compact(a.Accounts)
 	for i := range c.alarms {
 		if c.alarms[i].ID == a.ID {
 			return

@@ -28,7 +28,7 @@ const after = 10 * time.Minute
 
 // A task is one request.
 type task struct {
-	own        string // look this address up; else ask for records
+	look       string // this address up; else ask for records
 	from, size uint64
 	edge       bool
 }
@@ -43,10 +43,15 @@ func (p *provider) next(own map[string][32]byte, now time.Time) (t task, ok bool
 	for addr := range own {
 		n := p.names[addr]
 		if !n.Known && now.Sub(time.Unix(n.Failed, 0)) >= retryFailed {
-			return task{own: addr}, true
+			return task{look: addr}, true
 		}
 		if n.Known {
 			first = min(first, n.Index)
+		}
+	}
+	for addr, n := range p.names {
+		if n.Failed != 0 && now.Sub(time.Unix(n.Failed, 0)) >= retryFailed {
+			return task{look: addr}, true
 		}
 	}
 	switch {
@@ -163,7 +168,6 @@ func (m *Monitor) Run(ctx context.Context, network mixclient.Network, providers 
 				m.log.Error("monitor: what a provider announces cannot be kept", "err", err)
 			}
 		}
-		m.retry()
 		if s := network.Status(); !s.Connected || s.Waiting > 0 {
 			continue
 		}
@@ -232,12 +236,13 @@ func (m *Monitor) ask(ctx context.Context, network mixclient.Network, service mi
 		delete(m.asked, domain)
 	}()
 	var err error
-	if t.own != "" {
-		name, _ := address.Split(t.own)
-		_, err = m.LookUp(ctx, network, service, t.own, name)
+	if t.look != "" {
+		name, _ := address.Split(t.look)
+		_, err = m.LookUp(ctx, network, service, "", name)
 		if errors.Is(err, spool.StatusNoUser) || errors.Is(err, spool.StatusRevoked) {
-			missing := err
-			err = m.update(domain, func(c *change) { c.missing(t.own, missing) })
+			missing, before := err, m.name(t.look)
+			err = m.update(domain, func(c *change) { c.missing(t.look, missing) })
+			m.cleared(t.look, before, m.name(t.look))
 		}
 	} else {
 		var part *client.LogPart
@@ -260,36 +265,21 @@ func (m *Monitor) ask(ctx context.Context, network mixclient.Network, service mi
 	m.waits[domain] = m.cfg.Now().Add(after/2 + rand.N(after))
 }
 
-// missing takes in that the provider does not know one of the daemon's addresses.
+// missing takes in that the provider does not know an address.
 func (c *change) missing(addr string, err error) {
 	n := c.names[addr]
 	n.Failed = c.now.Unix()
+	_, mine := c.own[addr]
+	if !mine {
+		n.Failed = 0 // who wants to write to it hears the same, and tells the user
+	}
 	c.setName(addr, n)
+	if !mine {
+		return
+	}
 	kind := OwnMissing
 	if errors.Is(err, spool.StatusRevoked) {
 		kind = OwnRevoked
 	}
 	c.alarm(kind, addr, err.Error())
-}
-
-// retry has addresses looked up again whose provider showed false keys a while ago.
-func (m *Monitor) retry() {
-	type one struct{ account, address string }
-	var list []one
-	m.mu.Lock()
-	now := m.cfg.Now()
-	for domain, p := range m.providers {
-		for addr, n := range p.names {
-			if k := [2]string{domain, addr}; n.Failed != 0 && now.Sub(time.Unix(n.Failed, 0)) >= retryFailed && now.Sub(m.retried[k]) >= retryFailed {
-				m.retried[k] = now
-				for _, account := range n.Accounts {
-					list = append(list, one{account, addr})
-				}
-			}
-		}
-	}
-	m.mu.Unlock()
-	for _, x := range list {
-		m.cfg.Retry(x.account, x.address)
-	}
 }

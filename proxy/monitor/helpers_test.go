@@ -226,7 +226,7 @@ type world struct {
 	mail *mailbox.Store
 	net  *net
 
-	retried []string
+	cleared []string
 }
 
 // newWorld returns a world in which the daemon has these accounts at north.test, with
@@ -270,7 +270,7 @@ func (w *world) open() {
 			}
 			return nil
 		},
-		Retry: func(account, address string) { w.retried = append(w.retried, account+" "+address) },
+		Cleared: func(account, address string) { w.cleared = append(w.cleared, account+" "+address) },
 	})
 	if err != nil {
 		w.t.Fatal(err)

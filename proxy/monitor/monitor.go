@@ -57,11 +57,11 @@ type Config struct {
 	// Own returns this daemon's accounts at a provider that it has registered and
 	// not taken back: address and identity key. It must return at once.
 	Own func(provider string) map[string][32]byte
-	// Retry is told that an address is to be looked up again, for an account that
-	// wanted its keys before.
-	Retry  func(account, address string)
-	Now    func() time.Time
-	Logger *slog.Logger
+	// Cleared is told that an address is not doubted any more, for each account
+	// that had it looked up.
+	Cleared func(account, address string)
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // A Monitor watches all providers that a daemon has to do with. Its methods may be
@@ -73,9 +73,8 @@ type Monitor struct {
 	mu        sync.Mutex // guards all below, and is held while a change is written
 	providers map[string]*provider
 	alarms    map[string]Alarm
-	waits     map[string]time.Time    // by domain: when it may be asked again
-	asked     map[string]bool         // by domain: a request is out
-	retried   map[[2]string]time.Time // by domain and address
+	waits     map[string]time.Time // by domain: when it may be asked again
+	asked     map[string]bool      // by domain: a request is out
 }
 
 // Open reads what is kept.
@@ -86,12 +85,12 @@ func Open(cfg Config) (*Monitor, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Retry == nil {
-		cfg.Retry = func(string, string) {}
+	if cfg.Cleared == nil {
+		cfg.Cleared = func(string, string) {}
 	}
 	m := &Monitor{
 		cfg: cfg, log: cfg.Logger, providers: map[string]*provider{}, alarms: map[string]Alarm{},
-		waits: map[string]time.Time{}, asked: map[string]bool{}, retried: map[[2]string]time.Time{},
+		waits: map[string]time.Time{}, asked: map[string]bool{},
 	}
 	if err := m.load(); err != nil {
 		return nil, fmt.Errorf("open monitor: %w", err)
@@ -113,18 +112,30 @@ func (m *Monitor) update(domain string, change func(c *change)) error {
 	return m.commit(c)
 }
 
-// Usable says whether mail may be sealed to the keys that are known of an address.
-// If not, it may be that they are to be looked up again.
-func (m *Monitor) Usable(addr string) (usable, again bool) {
+// Doubted says whether the provider of an address has shown keys for it that its log
+// does not hold, and no others since.
+func (m *Monitor) Doubted(addr string) bool { return m.name(addr).Failed != 0 }
+
+// Superseded says whether the newest record that was seen about an address has
+// another identity: what is kept of its keys is to be looked up again.
+func (m *Monitor) Superseded(addr string, identity []byte) bool {
+	n := m.name(addr)
+	if !n.Known {
+		return false
+	}
+	r, err := spool.DecodeLogRecord(n.Record)
+	return err != nil || !bytes.Equal(r.Identity[:], identity)
+}
+
+// name returns what is known of an address.
+func (m *Monitor) name(addr string) nameRecord {
 	_, domain := address.Split(addr)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.providers[domain]
-	if p == nil || p.names[addr].Failed == 0 {
-		return true, false
+	if p := m.providers[domain]; p != nil {
+		return p.names[addr]
 	}
-	age := m.cfg.Now().Sub(time.Unix(p.names[addr].Failed, 0))
-	return false, age < 0 || age >= retryFailed
+	return nameRecord{}
 }
 
 // LookUp asks a spool service for the keys of a name, for one of the daemon's
@@ -144,8 +155,27 @@ func (m *Monitor) LookUp(ctx context.Context, network mixclient.Network, service
 		return nil, err
 	}
 	var verdict error
-	err = m.update(domain, func(c *change) { verdict = c.shown(f, newest, account) })
-	return f, errors.Join(verdict, err)
+	var before, after nameRecord
+	err = m.update(domain, func(c *change) {
+		before = c.names[f.Bundle.Address]
+		verdict = c.shown(f, newest, account)
+		after = c.names[f.Bundle.Address]
+	})
+	if err = errors.Join(verdict, err); err != nil {
+		return nil, err
+	}
+	m.cleared(f.Bundle.Address, before, after)
+	return f, nil
+}
+
+// cleared tells of an address that is not doubted any more.
+func (m *Monitor) cleared(addr string, before, after nameRecord) {
+	if before.Failed == 0 || after.Failed != 0 {
+		return
+	}
+	for _, account := range after.Accounts {
+		m.cfg.Cleared(account, addr)
+	}
 }
 
 // attend takes in what a service announces, and returns its newest head, which is

@@ -65,8 +65,9 @@ func TestHonestProvider(t *testing.T) {
 		t.Error("the log is asked for though nothing was announced")
 	}
 	w.alarms()
-	if ok, _ := w.m.Usable(bob); !ok {
-		t.Error("bob's keys are not used")
+	old, now := public(bob), public("bob's new computer")
+	if w.m.Doubted(bob) || !w.m.Superseded(bob, old[:]) || w.m.Superseded(bob, now[:]) {
+		t.Error("bob's new keys are not used")
 	}
 }
 
@@ -125,29 +126,31 @@ func TestLookUpOfFalseKeys(t *testing.T) {
 				}
 			}
 			w.alarms(NotLogged)
-			if usable, again := w.m.Usable(bob); usable || again {
-				t.Errorf("usable %v, to be looked up again %v", usable, again)
+			if !w.m.Doubted(bob) {
+				t.Error("bob's keys are used on")
 			}
 			w.open() // it is kept
 			w.alarms(NotLogged)
+			w.settle()
 			w.now = w.now.Add(retryFailed)
-			if usable, again := w.m.Usable(bob); usable || !again {
-				t.Errorf("after an hour: usable %v, to be looked up again %v", usable, again)
-			}
-			w.m.retry()
-			w.m.retry()
-			if len(w.retried) != 1 || w.retried[0] != reader+" "+bob {
-				t.Errorf("tried again: %q", w.retried)
+			before := s.asked
+			w.settle() // it is tried again, in vain
+			if !w.m.Doubted(bob) || s.asked == before || len(w.cleared) != 0 {
+				t.Errorf("after an hour: doubted %v, %d requests, cleared %q", w.m.Doubted(bob), s.asked-before, w.cleared)
 			}
 			s.lookup = nil
 			s.enter(bob, bob, spool.LogChanged) // whatever the lie left in the log
 			w.announce(s.head())
 			w.settle()
+			if w.m.Doubted(bob) || len(w.cleared) != 1 || w.cleared[0] != reader+" "+bob {
+				t.Errorf("after the truth: doubted %v, cleared %q", w.m.Doubted(bob), w.cleared)
+			}
 			if err := w.look(bob); err != nil {
 				t.Errorf("the truth: %v", err)
 			}
-			if usable, _ := w.m.Usable(bob); !usable {
-				t.Error("the truth is not used")
+			who, mallory := public(bob), public("mallory")
+			if w.m.Superseded(bob, who[:]) || !w.m.Superseded(bob, mallory[:]) {
+				t.Error("the wrong identity is in use")
 			}
 			w.alarms(NotLogged) // until the user dismisses it
 			if err := w.m.Dismiss(w.m.Alarms()[0].ID); err != nil {
@@ -192,7 +195,7 @@ func TestFalseKeysAheadOfTheHead(t *testing.T) {
 				w.open()
 			}
 			for i := range c.announced {
-				if usable, _ := w.m.Usable(bob); !usable || len(w.m.Alarms()) != 0 {
+				if w.m.Doubted(bob) || len(w.m.Alarms()) != 0 {
 					t.Fatalf("alarm after %d announcements", i)
 				}
 				s.enter("someone"+string(rune('a'+i))+"@north.test", "crowd", spool.LogMade)
@@ -200,7 +203,7 @@ func TestFalseKeysAheadOfTheHead(t *testing.T) {
 				w.settle()
 			}
 			w.alarms(NotLogged)
-			if usable, _ := w.m.Usable(bob); usable {
+			if !w.m.Doubted(bob) {
 				t.Error("the false key is used on")
 			}
 		})
