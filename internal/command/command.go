@@ -53,7 +53,8 @@ func (versionCmd) Run(vars kong.Vars) error {
 
 // Main parses the command line into cli, a pointer to a struct for kong, and runs
 // the command that was given. Its Run method may ask for a context.Context, which
-// ends with the first signal to stop, and for cli.
+// ends with the first signal to stop, and for cli. An error ends the program with
+// status 1, or with its own if it is a kong.ExitCoder.
 func Main(name, description string, cli any) {
 	parser := kong.Must(cli,
 		kong.Name(name),
@@ -73,6 +74,10 @@ func Main(name, description string, cli any) {
 			return
 		}
 		fmt.Fprintln(os.Stderr, name+":", err)
+		var coder kong.ExitCoder
+		if errors.As(err, &coder) {
+			os.Exit(coder.ExitCode())
+		}
 		os.Exit(1)
 	}
 }
