@@ -78,7 +78,8 @@ func (r *recorder) count(account string, p builtin.Process, f func(builtin.Slot)
 	return n
 }
 
-// measure runs one world: a first mail, then some to the contact that is known.
+// measure runs one world: a first mail, which is answered, then some to the contact
+// that is known.
 func measure(ctx context.Context, starting *sync.Mutex, known int) (r result) {
 	dir, err := os.MkdirTemp("", "mailproxy-latency-")
 	if err != nil {
@@ -125,8 +126,38 @@ func measure(ctx context.Context, starting *sync.Mutex, known int) (r result) {
 			return r
 		}
 		r.mails = append(r.mails, m)
+		if i == 0 && known > 0 {
+			if err := answer(ctx, w, log); err != nil {
+				r.err = fmt.Errorf("answer: %w", err)
+				return r
+			}
+		}
 	}
 	return r
+}
+
+// answer sends a mail from bob to alice, and returns when she has it: from then on
+// she is a contact of his, and pays for no mail to him.
+func answer(ctx context.Context, w *demo.World, log *demo.Log) error {
+	err := w.Submit(w.Accounts[1], demo.Alice, []byte("From: "+demo.Bob+"\r\nTo: "+demo.Alice+
+		"\r\nSubject: Re: latency\r\n\r\nDear Alice,\r\n\r\nnot long.\r\n\r\nBob\r\n"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		for _, j := range log.Journeys() {
+			if j.Account == demo.Bob && !j.Submitted.IsZero() && !j.Delivered.IsZero() {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // send sends one mail from alice to bob, and returns when it has arrived.
