@@ -248,7 +248,11 @@ func (r *round) record(ctx context.Context) ([]recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	fmt.Println(strain)
+	var after int64
+	for _, n := range r.network.Nodes() {
+		after = max(after, n.Counters.AnswerAfter.Load())
+	}
+	fmt.Printf("%v; services answered after %v\n", strain, time.Duration(after))
 	err = r.each(func(s scenario, i int, d *daemon) error {
 		n, err := d.status(ctx)
 		u := r.usage(d)
