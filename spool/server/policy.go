@@ -103,6 +103,15 @@ const maxRefill = 30 * 24 * time.Hour
 // defaultChecks is a fifth of a core with work.Default.
 var defaultChecks = Rate{PerSecond: 50, Burst: 100}
 
+// Valid says what makes no sense in the policy, as New and SetPolicy would.
+func (p Policy) Valid() error {
+	limits, err := Limits{}.withDefaults()
+	if err == nil {
+		_, err = p.complete(limits)
+	}
+	return err
+}
+
 // A policy is a Policy that is complete.
 type policy struct {
 	Policy
