@@ -72,7 +72,7 @@ type recording struct {
 }
 
 // patience is longer than any preparation takes, but for a fault.
-const patience = 5 * time.Minute
+const patience = 20 * time.Minute
 
 // A round is a network with its clients, which are new.
 type round struct {
