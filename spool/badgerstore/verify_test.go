@@ -274,3 +274,41 @@ func TestMissingFile(t *testing.T) {
 	}
 	clean(t, s)
 }
+
+// What Badger keeps is checked as well: with a damaged table or manifest the store
+// does not open, and says why.
+func TestDamagedTables(t *testing.T) {
+	whole := t.TempDir()
+	s, err := Open(Options{Dir: whole})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := filepath.Glob(filepath.Join(whole, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("%v, %v", tables, err)
+	}
+	for _, path := range append(tables, filepath.Join(whole, "MANIFEST")) {
+		for _, at := range []int{0, 1, 2} {
+			dir := filepath.Join(t.TempDir(), "copy")
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, filepath.Base(path))
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw[(len(raw)-1)*at/2] ^= 1
+			if err := os.WriteFile(file, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(Options{Dir: dir}); !errors.Is(err, store.ErrDamaged) {
+				t.Errorf("byte %d/2 of %s was changed: Open = %v", at, filepath.Base(path), err)
+			}
+		}
+	}
+}
