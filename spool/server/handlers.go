@@ -48,14 +48,6 @@ func (s *Server) status(doing string, err error) spool.Status {
 		return spool.StatusSuspended
 	case errors.Is(err, ErrNoLog):
 		return spool.StatusNoLog
-	case errors.Is(err, ErrRevoked):
-		return spool.StatusRevoked
-	case errors.Is(err, ErrInvite):
-		return spool.StatusInvite
-	case errors.Is(err, ErrSuspended):
-		return spool.StatusSuspended
-	case errors.Is(err, ErrNoLog):
-		return spool.StatusNoLog
 	}
 	s.log.Error("spool: store failed", "doing", doing, "err", err)
 	return spool.StatusTemporary
