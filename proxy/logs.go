@@ -87,7 +87,7 @@ func (d *Daemon) alarms() (list []Alarm) {
 	for _, a := range d.logs.Alarms() {
 		list = append(list, Alarm{
 			ID: a.ID, Kind: string(a.Kind), Provider: a.Provider, Address: a.Address, Accounts: a.Accounts,
-			Since: time.Unix(a.First, 0), Last: time.Unix(a.Last, 0), Count: a.Count,
+			Since: a.Since(), Last: time.Unix(a.Last, 0), Count: a.Count,
 			Subject: a.Subject(), Text: a.Text(), Detail: a.Detail,
 		})
 	}
