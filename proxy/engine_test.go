@@ -56,12 +56,18 @@ func TestSpoolThatLostBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := a.keys.AppendPublished(1); err != nil {
+		t.Fatal(err)
+	}
 	_, done := a.reader.Next(time.Now())
 	refused, err := spool.EncodeRefused(spool.Refused{Status: spool.StatusCursorAhead, Time: time.Now(), Last: 5})
 	if err != nil {
 		t.Fatal(err)
 	}
 	done(refused, nil)
+	if _, published := a.keys.AppendKey(); published {
+		t.Error("the append key is not given to the spool again")
+	}
 	kept, err := a.inbox.Cursor()
 	if err != nil || kept != 5 || a.reader.Cursor() != 5 {
 		t.Errorf("cursor %d, on disk %d (%v), want 5", a.reader.Cursor(), kept, err)
