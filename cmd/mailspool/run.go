@@ -7,15 +7,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"mailproxy/internal/address"
 	"mailproxy/internal/command"
+	"mailproxy/internal/control"
 	"mailproxy/internal/metrics"
 	"mailproxy/internal/nodedir"
 	"mailproxy/internal/store"
@@ -27,93 +28,22 @@ import (
 	"mailproxy/spool/server"
 )
 
-// configName is the configuration's file in the service's directory.
-const configName = "mailspool.toml"
-
-// config is the configuration: what all nodes have, and the spool's own.
-type config struct {
-	nodedir.Config
-	Spool spoolConfig `toml:"spool"`
-}
-
-// spoolConfig says whom the spool serves and how much it keeps.
-type spoolConfig struct {
-	Provider  string             `toml:"provider" comment:"the domain of its users; the network document must say the same"`
-	MaxBlocks int                `toml:"max_blocks" comment:"how many blocks of 8 KiB a spool holds"`
-	MaxAge    directory.Duration `toml:"max_age" comment:"how long a block waits to be fetched"`
-}
-
-// What a spool keeps unless its operator says otherwise.
+// What is in the service's directory, beside what a node's has.
 const (
-	defaultMaxBlocks = 20_000
-	defaultMaxAge    = directory.Duration(14 * 24 * time.Hour)
+	storeDir = "store"
+	storeKey = "store.key"
 )
 
-type initCmd struct {
-	Dir       string   `help:"Directory of the service; it is made." required:"" type:"path" placeholder:"DIR"`
-	Name      string   `help:"Name of the node, unique in the network; \"service.\" and the provider if not given."`
-	Provider  string   `help:"The domain of its users." required:"" placeholder:"DOMAIN"`
-	Operator  string   `help:"Who runs it; no operator of a gateway." required:""`
-	Address   string   `help:"Where others reach it." required:"" placeholder:"HOST:PORT"`
-	Listen    string   `help:"Where to listen, if not on the address's port of all interfaces." placeholder:"[HOST]:PORT"`
-	Document  string   `help:"The signed network document, relative to the configuration (${default})." default:"network.note" placeholder:"FILE"`
-	Trust     []string `help:"A key that may have signed the network document; may be given several times." sep:"none" placeholder:"KEY"`
-	Threshold int      `help:"How many of these keys must have signed it; more than half of them if not given."`
-	Metrics   string   `help:"Where Prometheus may ask for figures, such as :9465 for that port of loopback; nowhere if not given." placeholder:"[HOST]:PORT"`
-}
-
-// Run makes the service's directory, or finds that it is made.
-func (i *initCmd) Run() error {
-	// A domain is good if somebody can have an address there.
-	someone, err := address.Canonical("someone@" + i.Provider)
-	if err != nil {
-		return fmt.Errorf("%q cannot be a provider's domain: %w", i.Provider, err)
-	}
-	_, provider := address.Split(someone)
-	name, listen, threshold := i.Name, i.Listen, i.Threshold
-	if name == "" {
-		name = "service." + provider
-	}
-	if listen == "" {
-		listen = nodedir.ListenAt(i.Address)
-	}
-	if threshold == 0 && len(i.Trust) > 0 {
-		threshold = len(i.Trust)/2 + 1
-	}
-	made, err := nodedir.Make(i.Dir, configName,
-		directory.Node{
-			Name: name, Operator: i.Operator, Role: directory.RoleService, Provider: provider,
-			Services: []string{mixclient.KindEcho, mixclient.KindSpool}, Address: i.Address,
-		},
-		config{
-			Config: nodedir.Config{
-				Version: nodedir.ConfigVersion, Role: directory.RoleService, Listen: listen,
-				Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
-				Metrics: metrics.Config{Listen: i.Metrics},
-			},
-			Spool: spoolConfig{Provider: provider, MaxBlocks: defaultMaxBlocks, MaxAge: defaultMaxAge},
-		})
-	if err != nil {
-		return err
-	}
-	// The entry alone on standard output, so that it can go into a file.
-	fmt.Fprint(os.Stderr, made.Say("mailspool"))
-	_, err = os.Stdout.Write(made.Entry)
-	return err
-}
-
 type runCmd struct {
-	Config string `help:"Configuration file." required:"" type:"path" short:"c" placeholder:"FILE"`
+	Config string `help:"Configuration file." required:"" type:"path" short:"c" env:"MAILSPOOL_CONFIG" placeholder:"FILE"`
+	JSON   bool   `help:"Say and log what happens in JSON, a line each."`
 }
 
 // Run runs the service until ctx ends.
 func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
-	var cfg config
-	if err := nodedir.Read(r.Config, &cfg.Config, &cfg); err != nil {
+	cfg, err := readConfig(r.Config)
+	if err != nil {
 		return err
-	}
-	if cfg.Spool.MaxBlocks < 1 || cfg.Spool.MaxAge <= 0 {
-		return fmt.Errorf("configuration %s: spool.max_blocks and spool.max_age must be above 0", r.Config)
 	}
 	identity, err := nodedir.Identity(cfg.Dir())
 	if err != nil {
@@ -140,7 +70,8 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	}
 	hup, ignore := command.Reloads()
 	defer ignore()
-	s := &service{cfg: &cfg, doc: doc, log: c.Logger()}
+	say := newSayer(r.JSON, c)
+	s := &service{cfg: cfg, provider: cfg.Spool.Provider, dir: cfg.Dir(), doc: doc, log: say.log, started: time.Now()}
 	if err := s.start(identity, l); err != nil {
 		return errors.Join(err, s.stop(), l.Close())
 	}
@@ -149,23 +80,24 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		return errors.Join(err, s.stop())
 	}
 	defer func() { err = errors.Join(err, figures.Close()) }()
-	fmt.Printf("spool of %s, node %q of network %q, is running at %s\n", self.Provider, self.Name, doc.Network, l.Addr())
+	s.administer()
+	say.say("running", "spool of %s, node %q of network %q, is running at %s", self.Provider, self.Name, doc.Network, l.Addr())
 	if figures.URL() != "" {
-		fmt.Println("metrics are at", figures.URL())
+		say.say("metrics", "metrics are at %s", figures.URL())
 	}
+	s.notify("READY=1")
 	for {
 		select {
 		case <-ctx.Done():
-			fmt.Println("stopping")
+			say.say("stopping", "stopping")
+			s.notify("STOPPING=1")
+			return s.stop()
+		case err := <-s.admin: // nobody could administer it: end, and be started again
+			s.admin <- err
 			return s.stop()
 		case <-hup:
-			var fresh config
-			said, err := nodedir.Reload(r.Config, &fresh.Config, &fresh, s.node.Reload)
-			if err != nil {
-				s.log.Error("mailspool: not all of the configuration could be taken up anew, and what was in use stays", "err", err)
-			}
-			if said != "" {
-				fmt.Println(said)
+			for _, said := range s.reload(r.Config) {
+				say.say("reloaded", "%s", said)
 			}
 		}
 	}
@@ -173,34 +105,45 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 
 // A service is what runs, from the store upwards.
 type service struct {
-	cfg *config
-	doc *directory.Document
-	log *slog.Logger
+	provider string
+	dir      string
+	doc      *directory.Document
+	log      *slog.Logger
+	started  time.Time
 
 	store  *badgerstore.Store
 	server *server.Server
 	keys   *keyring.Ring
 	node   *node.Node
+
+	admin    chan error // the end of administer
+	endAdmin context.CancelFunc
+
+	mu     sync.Mutex // guards all below
+	cfg    *config    // as it was taken up last
+	set    setPrice
+	closed bool
 }
+
+func (s *service) storeDir() string { return filepath.Join(s.dir, storeDir) }
 
 // start starts all parts; after an error, those that run are for stop to end.
 func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
-	dir := s.cfg.Dir()
-	blocks := filepath.Join(dir, "store")
-	key, err := nodedir.Key(filepath.Join(dir, "store.key"), store.KeySize, blocks)
+	if err := sameOwner(s.dir); err != nil {
+		return err
+	}
+	key, err := nodedir.Key(filepath.Join(s.dir, storeKey), store.KeySize, s.storeDir())
 	if err != nil {
 		return err
 	}
-	if s.store, err = badgerstore.Open(badgerstore.Options{Dir: blocks, Key: key, Logger: s.log}); err != nil {
+	if s.store, err = badgerstore.Open(badgerstore.Options{Dir: s.storeDir(), Key: key, Logger: s.log}); err != nil {
+		return hint(err)
+	}
+	policy := s.cfg.policy()
+	if s.server, err = server.New(server.Options{Store: s.store, Provider: s.provider, Logger: s.log, Policy: &policy}); err != nil {
 		return err
 	}
-	if s.server, err = server.New(server.Options{
-		Store: s.store, Provider: s.cfg.Spool.Provider, Logger: s.log,
-		Limits: server.Limits{MaxBlocks: s.cfg.Spool.MaxBlocks, MaxAge: time.Duration(s.cfg.Spool.MaxAge)},
-	}); err != nil {
-		return err
-	}
-	if s.keys, err = keyring.Open(filepath.Join(dir, "keys"), s.doc.Parameters, time.Now); err != nil {
+	if s.keys, err = keyring.Open(filepath.Join(s.dir, "keys"), s.doc.Parameters, time.Now); err != nil {
 		return err
 	}
 	earlier, err := s.cfg.Earlier(s.doc)
@@ -210,6 +153,7 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 	s.node, err = node.Start(node.Config{
 		Document: s.doc, Earlier: earlier, Identity: identity, Keys: s.keys, Listener: l, Logger: s.log,
 		Services: map[string]node.Service{mixclient.KindEcho: node.Echo{}, mixclient.KindSpool: s.server},
+		Notice:   s.server.Notice,
 	})
 	if err != nil {
 		return err
@@ -219,7 +163,58 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 
 // collectors are the figures of all parts that run.
 func (s *service) collectors() []prometheus.Collector {
-	return s.node.Collectors(s.cfg.Metrics.Detail)
+	detail := s.cfg.Metrics.Detail
+	return append(s.node.Collectors(detail), s.server.Collectors(detail)...)
+}
+
+// administer answers the command line until stop, or until it cannot, which it says
+// to s.admin.
+func (s *service) administer() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.admin, s.endAdmin = make(chan error, 1), cancel
+	go func() { s.admin <- socket(s.dir).Serve(ctx, s.handler()) }()
+}
+
+// socket is where the service with that directory is administered.
+func socket(dir string) control.Socket { return control.Socket{Program: "mailspool", Dir: dir} }
+
+func (s *service) notify(state string) {
+	if err := command.Notify(state); err != nil {
+		s.log.Error("mailspool: systemd does not hear how the service is", "err", err)
+	}
+}
+
+// reload takes up the configuration in file and the network document that it
+// names, as far as that can be done at run time, and says what it did. What is wrong
+// is logged, and what was in use stays.
+func (s *service) reload(file string) (said []string) {
+	const kept = "mailspool: not all of the configuration could be taken up anew, and what was in use stays"
+	fresh, err := readConfig(file)
+	if err != nil {
+		s.log.Error(kept, "err", err)
+		return nil
+	}
+	s.mu.Lock()
+	fixed := s.cfg.fixed(fresh)
+	s.mu.Unlock()
+	if len(fixed) > 0 {
+		said = append(said, strings.Join(fixed, ", ")+": a change of this takes a restart")
+		s.log.Warn("mailspool: a change of some settings takes a restart", "settings", strings.Join(fixed, " "))
+	}
+	if err := s.takeUp(fresh); err != nil {
+		s.log.Error(kept, "err", err)
+		return said
+	}
+	said = append(said, "the configuration is taken up")
+	again := *fresh
+	doc, err := nodedir.Reload(file, &again.Config, &again, s.node.Reload)
+	if err != nil {
+		s.log.Error(kept, "err", err)
+	}
+	if doc != "" {
+		said = append(said, doc)
+	}
+	return said
 }
 
 // drainFor is longer than any answer takes.
@@ -227,6 +222,12 @@ const drainFor = 5 * time.Second
 
 // stop ends what runs: first what others can reach, last what must be on disk.
 func (s *service) stop() error {
+	s.mu.Lock()
+	s.closed = true
+	if s.set.end != nil {
+		s.set.end.Stop()
+	}
+	s.mu.Unlock()
 	var err error
 	if s.node != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), drainFor)
@@ -235,6 +236,10 @@ func (s *service) stop() error {
 		}
 		cancel()
 		err = s.node.Close()
+	}
+	if s.admin != nil {
+		s.endAdmin()
+		err = errors.Join(err, <-s.admin)
 	}
 	if s.server != nil {
 		err = errors.Join(err, s.server.Close())

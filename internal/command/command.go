@@ -25,11 +25,15 @@ type Common struct {
 
 // Logger returns the program's log.
 func (c *Common) Logger() *slog.Logger {
-	level := slog.LevelWarn
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.Level()}))
+}
+
+// Level is the least that is logged.
+func (c *Common) Level() slog.Level {
 	if c.Verbose {
-		level = slog.LevelDebug
+		return slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.LevelWarn
 }
 
 // versionOf says which version of the program this is.
