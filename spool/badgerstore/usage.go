@@ -98,7 +98,11 @@ func (s *Store) collectUntil(ctx context.Context, counted func() error) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	for {
-		if err := s.collect(ctx, s.slack); err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+		slack := s.slack
+		if s.db.Room() != nil {
+			slack = 0 // what is refused for want of room is worth the work
+		}
+		if err := s.collect(ctx, slack); err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("spool store: giving back the room of removed blocks failed", "err", err)
 		}
 		select {
@@ -111,7 +115,8 @@ func (s *Store) collectUntil(ctx context.Context, counted func() error) {
 
 // collect removes the files that have no block any more, and as long as removed
 // blocks take more than half of what the present ones do, and slack bytes, moves
-// the blocks out of the emptiest file.
+// the blocks out of the emptiest file. With slack below zero it does so as long as
+// a file has a tenth of removed ones.
 func (s *Store) collect(ctx context.Context, slack int64) error {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
@@ -142,7 +147,11 @@ func (s *Store) collect(ctx context.Context, slack int64) error {
 			}
 		}
 		size := s.files.SlotSize()
-		if share == 1 || dead*size <= live*size/2+slack {
+		enough := dead*size <= live*size/2+slack
+		if slack < 0 {
+			enough = share > 0.9
+		}
+		if share == 1 || enough {
 			return nil
 		}
 		if err := s.empty(ctx, emptiest); err != nil {
@@ -165,7 +174,7 @@ func (s *Store) GC(ctx context.Context) (freed int64, err error) {
 		err = errors.New("the blocks could not be counted when the store was opened")
 	}
 	if err == nil {
-		err = s.collect(ctx, 0)
+		err = s.collect(ctx, -1)
 	}
 	if err == nil {
 		err = s.db.Compact()

@@ -106,3 +106,25 @@ func TestUsageAfterRestart(t *testing.T) {
 		t.Fatalf("%d files are left", n)
 	}
 }
+
+// GC leaves nothing that is worth the work, and says what it has given back.
+func TestGC(t *testing.T) {
+	dir := t.TempDir()
+	s, id := twenty(t, Options{Dir: dir, FileBlocks: 4, Slack: 1 << 30})
+	defer s.Close()
+	for n := range 100 {
+		if _, err := s.Append(t.Context(), storetest.Append(id, 100+n, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Trim(t.Context(), id, 90, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if freed, err := s.GC(t.Context()); err != nil || freed < 80*spool.BlockSize {
+		t.Fatalf("GC = %d, %v", freed, err)
+	}
+	if n := fileCount(t, dir); n > 9 {
+		t.Fatalf("%d files are left of 30 blocks", n)
+	}
+	clean(t, s)
+}

@@ -52,6 +52,21 @@ func fill(t *testing.T, s *Store) (alice, bob spool.ID) {
 	return alice, bob
 }
 
+// filledDir returns where a closed store is that has something of everything.
+func filledDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func clean(t *testing.T, s *Store) Report {
 	t.Helper()
 	r, err := s.Verify(t.Context(), nil)
@@ -117,15 +132,7 @@ func TestVerifyFinds(t *testing.T) {
 		return func(tx *store.Tx) error { return tx.Set(key(k[0][0], k[1:]...), nil) }
 	}
 	id := make([]byte, 32)
-	whole := t.TempDir()
-	s, err := Open(Options{Dir: whole})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fill(t, s)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	whole := filledDir(t)
 	for _, tt := range []struct {
 		what   string
 		change func(tx *store.Tx) error
@@ -278,15 +285,7 @@ func TestMissingFile(t *testing.T) {
 // What Badger keeps is checked as well: with a damaged table or manifest the store
 // does not open, and says why.
 func TestDamagedTables(t *testing.T) {
-	whole := t.TempDir()
-	s, err := Open(Options{Dir: whole})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fill(t, s)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	whole := filledDir(t)
 	tables, err := filepath.Glob(filepath.Join(whole, "*.sst"))
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("%v, %v", tables, err)
