@@ -16,6 +16,15 @@
 // removed blocks take more than half as much as present ones do, and 256 MiB,
 // what is present in the emptiest file is moved into a new one.
 //
+// On disk a name takes about 2 KB, most of it its key bundle; a block 8,248 bytes in
+// its file and about 300 in the tables; the id of a removed block about 200, for
+// as long as it is remembered. In memory a spool takes about 300 bytes.
+// contrib/measure/spoolload measures all this, and how fast it is. With Badger's
+// value log in place of the files, collected every 15 seconds, 60,000 appends with
+// their trims at 64 clients went about as fast (5,600 to 6,000 in a second, on the
+// same busy machine), and took 602 MB of disk at the most in place of 212, for 30
+// that were live.
+//
 // The keys, each beginning with a letter; numbers are big-endian, times are Unix
 // nanoseconds:
 //
