@@ -116,7 +116,7 @@ func (s *service) name(given string) (string, error) {
 	}
 	canonical, err := address.Canonical(given)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%q: %w", given, err)
 	}
 	name, domain := address.Split(canonical)
 	if domain != s.provider {

@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"freeport": freePort, "signed": signed, "waitport": waitPort, "waitfile": waitFile, "replace": replace,
+			"user": makeUser, "damage": damage,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ONE", operatorKey)

@@ -15,6 +15,7 @@ import (
 	"mailproxy/internal/control"
 	"mailproxy/internal/durable"
 	"mailproxy/internal/nodedir"
+	"mailproxy/internal/store"
 	"mailproxy/spool/badgerstore"
 )
 
@@ -150,9 +151,13 @@ func (r *restoreCmd) Run(ctx context.Context, c *cli) (err error) {
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	key, err := nodedir.ReadSecret(filepath.Join(dir, storeKey))
-	if err != nil {
+	keyFile := filepath.Join(dir, storeKey)
+	if _, err := os.Stat(keyFile); err != nil {
 		return fmt.Errorf("%w: copy here the %s of the service that the backup is of", err, storeKey)
+	}
+	key, err := nodedir.Key(keyFile, store.KeySize, dir)
+	if err != nil {
+		return err
 	}
 	in := io.Reader(os.Stdin)
 	if r.File != "-" {
