@@ -44,9 +44,11 @@ type Config struct {
 	// Providers are the service nodes: a domain each, and what answers for it.
 	// Each also runs an echo service.
 	Providers []Provider
-	Logger    *slog.Logger
-	Tap       wire.Tap
-	Sights    func(node.Sighting) // of all gateways
+	// Outside are nodes that the document names and somebody else runs.
+	Outside []directory.Node
+	Logger  *slog.Logger
+	Tap     wire.Tap
+	Sights  func(node.Sighting) // of all gateways
 	// Front may put something between the network and a gateway: it is given the
 	// socket at the gateway's address, and returns the one that the gateway is to
 	// take connections from, and to close. For measuring programs.
@@ -153,6 +155,7 @@ func Start(cfg Config) (*Network, error) {
 			return fail(err)
 		}
 	}
+	doc.Nodes = append(doc.Nodes, cfg.Outside...)
 	if err := n.sign(doc); err != nil {
 		return fail(err)
 	}
