@@ -12,7 +12,8 @@
 //	         appends a second, each with the read that brings the block and the
 //	         next, which trims it; none waits for another. Latency counts from when
 //	         it was due. Memory is the largest resident size of the process
-//	         meanwhile, with the store opened anew before.
+//	         meanwhile, with the store opened anew before. Beside it a file is
+//	         written and synced ten times a second, to tell a slow disk
 //	appends  for -appends, synced appends of 64 clients, one after the other each
 //	churn    -churn appends and as many trims in a store of its own, with about
 //	         -churn-live MiB in it; then how much disk it takes, by itself, and the

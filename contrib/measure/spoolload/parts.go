@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mailproxy/internal/store"
 	"mailproxy/spool"
@@ -117,6 +120,12 @@ func (m *measurement) mix(ctx context.Context) error {
 			})
 		}
 	})
+	var plain latencies
+	wg.Go(func() {
+		if err := m.probe(ctx, end, &plain); err != nil {
+			cancel(err)
+		}
+	})
 	most, mostAnon := 0, 0
 	for lap := 1; time.Now().Before(end) && ctx.Err() == nil; lap++ {
 		time.Sleep(500 * time.Millisecond)
@@ -139,7 +148,7 @@ func (m *measurement) mix(ctx context.Context) error {
 	for _, l := range []struct {
 		what, key string
 		latencies *latencies
-	}{{"append", "append", &appends}, {"read of a block with trim", "read", &reads}} {
+	}{{"append", "append", &appends}, {"read of a block with trim", "read", &reads}, {"plain write and sync of 8 KiB", "plain", &plain}} {
 		for _, p := range []struct {
 			share float64
 			name  string
@@ -149,6 +158,28 @@ func (m *measurement) mix(ctx context.Context) error {
 	}
 	m.add("mixed: memory", "MiB", "rss_mib", "%d", most)
 	m.add("mixed: memory that is not of files", "MiB", "rss_anon_mib", "%d", mostAnon)
+	return nil
+}
+
+// probe writes to a file and syncs it, ten times a second: how long that takes is
+// the disk's doing, and of all else that uses it.
+func (m *measurement) probe(ctx context.Context, end time.Time, took *latencies) (err error) {
+	f, err := os.Create(filepath.Join(m.dir, "probe"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	for time.Now().Before(end) && ctx.Err() == nil {
+		began := time.Now()
+		if _, err := f.Write(m.newBlock()); err != nil {
+			return err
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return err
+		}
+		took.add(time.Since(began))
+		time.Sleep(100 * time.Millisecond)
+	}
 	return nil
 }
 
