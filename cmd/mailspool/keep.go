@@ -156,7 +156,7 @@ func (s ownStore) verify(ctx context.Context, dropDamaged bool) (verified, error
 	}
 	out := verified{
 		Names: r.Names, Spools: r.Spools, Blocks: r.Blocks, Bytes: r.Bytes, Remembered: r.Remembered, LogRecords: r.LogSize,
-		Invites: r.Invites, Millis: r.Took.Milliseconds(), Wrong: r.Wrong, Problems: r.Problems, Damaged: r.Damaged(),
+		Invites: r.Invites, Millis: r.Took.Milliseconds(), Wrong: r.Wrong, Problems: append([]string{}, r.Problems...), Damaged: r.Damaged(),
 	}
 	if dropDamaged {
 		out.Dropped, err = s.DropDamaged(ctx, r)
