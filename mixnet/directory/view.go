@@ -19,6 +19,9 @@ var (
 	ErrConflict = errors.New("directories have signed two snapshots of one epoch")
 )
 
+// pastEpochs is how many epochs before the last one snapshots are kept of.
+const pastEpochs = 2
+
 // A View is a network as it is to be used in one epoch: its document, and the
 // nodes whose keys are in the epoch's snapshot. It is immutable.
 type View struct {
@@ -157,7 +160,9 @@ func (v *Views) Behind(d *Document) bool {
 
 // Add checks a snapshot and takes it up, unless it is known. A second snapshot of
 // an epoch is refused with an error that wraps ErrConflict and names the
-// directories that have signed both.
+// directories that have signed both. One of an epoch more than two before the last
+// that is known is refused with an error that wraps ErrSnapshot: it is over, and what
+// could contradict it is forgotten.
 func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
 	doc := v.DocumentOf(s.Body)
 	x, keys, err := s.Open(doc)
@@ -176,9 +181,14 @@ func (v *Views) Add(s *SignedSnapshot) (added bool, err error) {
 		}
 		return false, fmt.Errorf("%w: %s", ErrConflict, both(doc, have, s))
 	}
+	for e := range v.signed {
+		if x.Epoch+pastEpochs < e {
+			return false, fmt.Errorf("%w: it is of %v, which is long over: there is one of %v", ErrSnapshot, x.Epoch, e)
+		}
+	}
 	v.signed[x.Epoch], v.views[x.Epoch] = s, view
 	for e := range v.signed { // what was before the last epoch is needed no more
-		if e+2 < x.Epoch {
+		if e+pastEpochs < x.Epoch {
 			delete(v.signed, e)
 			delete(v.views, e)
 		}
