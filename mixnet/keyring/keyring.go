@@ -37,9 +37,17 @@ type Ring struct {
 	dir string // empty: keys live in memory
 	now func() time.Time
 
-	mu   sync.RWMutex // guards keys
-	keys map[directory.Epoch]*epochKey
+	mu     sync.RWMutex // guards all below
+	keys   map[directory.Epoch]*epochKey
+	steady directory.Steady
+	// unerased are keys that are gone from memory and not from the disk, with when
+	// that is tried again.
+	unerased map[directory.Epoch]time.Time
 }
+
+// eraseAgain is how long after a failure it is tried again to erase a key from the
+// disk.
+const eraseAgain = time.Minute
 
 // epochKey is a key and what was seen under it.
 type epochKey struct {
@@ -50,7 +58,7 @@ type epochKey struct {
 // Open reads the keys in dir, which is made if need be, and erases those whose
 // time is over. With an empty dir keys live in memory only.
 func Open(dir string, p directory.Parameters, now func() time.Time) (*Ring, error) {
-	r := &Ring{p: p, dir: dir, now: now, keys: map[directory.Epoch]*epochKey{}}
+	r := &Ring{p: p, dir: dir, now: now, keys: map[directory.Epoch]*epochKey{}, unerased: map[directory.Epoch]time.Time{}}
 	if dir == "" {
 		return r, nil
 	}
@@ -140,6 +148,7 @@ func (r *Ring) Public(e directory.Epoch) (sphinx.PublicKey, error) {
 		if err := writeKey(r.file(e, keySuffix), private.Bytes()); err != nil {
 			return sphinx.PublicKey{}, fmt.Errorf("make mix key: %w", err)
 		}
+		delete(r.unerased, e) // it was in this file
 		if tags, err = OpenTags(r.file(e, tagsSuffix)); err != nil {
 			return sphinx.PublicKey{}, fmt.Errorf("make mix key: %w", err)
 		}
@@ -206,22 +215,38 @@ func (r *Ring) Unwrap(packet []byte) (sphinx.Unwrapped, error) {
 	return sphinx.Unwrapped{}, err
 }
 
-// Tidy erases the keys whose time is over, in memory and on disk.
+// Tidy erases the keys whose time is over, in memory and on disk. It is to be called
+// every second or so: what could not be erased from the disk it tries again, after a
+// minute, and says so each time; and a clock that has jumped ahead is first given
+// time to be put right (directory.Steady), for it would erase the keys in use.
 func (r *Ring) Tidy() error {
 	now := r.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for e, k := range r.keys {
-		if !now.After(r.end(e).Add(r.p.KeyLinger())) {
+	if r.steady.Look(now, r.p) {
+		for e, k := range r.keys {
+			if !now.After(r.end(e).Add(r.p.KeyLinger())) {
+				continue
+			}
+			k.private.Erase()
+			delete(r.keys, e)
+			errs = append(errs, k.tags.Close())
+			if r.dir != "" {
+				r.unerased[e] = now
+			}
+		}
+	}
+	for e, due := range r.unerased {
+		if wait := due.Sub(now); wait > 0 && wait <= eraseAgain {
 			continue
 		}
-		k.private.Erase()
-		delete(r.keys, e)
-		errs = append(errs, k.tags.Close())
-		if r.dir != "" {
-			errs = append(errs, erase(r.file(e, keySuffix)), remove(r.file(e, tagsSuffix)))
+		if err := errors.Join(erase(r.file(e, keySuffix)), remove(r.file(e, tagsSuffix))); err != nil {
+			r.unerased[e] = now.Add(eraseAgain)
+			errs = append(errs, err)
+			continue
 		}
+		delete(r.unerased, e)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("erase mix keys: %w", err)
@@ -230,9 +255,13 @@ func (r *Ring) Tidy() error {
 }
 
 // erase overwrites a key file before it removes it. What a file system with
-// copies or a disk with spare blocks keeps is beyond it: see the threat model.
+// copies or a disk with spare blocks keeps is beyond it: see the threat model. A file
+// that is not there is erased.
 func erase(file string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err == nil {
 		_, err = f.Write(make([]byte, sphinx.KeySize))
 		err = errors.Join(err, f.Sync(), f.Close())

@@ -63,6 +63,7 @@ func TestLifeOfAKey(t *testing.T) {
 			{"long before", start.Add(-2 * directory.Grace), sphinx.ErrMAC},
 			{"by a clock that is ahead", start.Add(-directory.Grace / 2), nil},
 			{"at its start", start, nil},
+			{"later", start.Add(time.Duration(p.Epoch) / 2), nil},
 			{"at its end", end.Add(-1), nil},
 			{"on its way at the end", end.Add(p.MaxPath()), nil},
 			{"at the end of grace", end.Add(p.KeyGrace() - 1), nil},
@@ -70,6 +71,9 @@ func TestLifeOfAKey(t *testing.T) {
 			{"before the key is erased", end.Add(p.KeyGrace() + p.KeyLinger()), ErrExpired},
 		} {
 			c.t = test.at
+			if err := r.Tidy(); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := r.Unwrap(packet(t, pub)); !errors.Is(err, test.want) {
 				t.Errorf("a packet %s: %v, want %v", test.name, err, test.want)
 			}
@@ -114,6 +118,83 @@ func TestErasedFromDisk(t *testing.T) {
 	if err != nil || len(left) != 0 {
 		t.Errorf("files left of an erased key: %v, %v", left, err)
 	}
+}
+
+// TestErasedLater: a key that could not be erased from the disk is gone from memory,
+// and erased from the disk as soon as that can be.
+func TestErasedLater(t *testing.T) {
+	p := parameters()
+	c := &clock{p.EpochStart(1000)}
+	dir := t.TempDir()
+	r := open(t, dir, c)
+	defer r.Close()
+	pub, err := r.Public(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A folder that is not empty stands for what cannot be removed, for any user.
+	key, aside := filepath.Join(dir, "1000.key"), filepath.Join(dir, "aside")
+	if err := errors.Join(os.Rename(key, aside), os.MkdirAll(filepath.Join(key, "full"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		c.t = c.t.Add(25 * time.Minute)
+		err = r.Tidy()
+	}
+	if err == nil || r.Len() != 0 {
+		t.Errorf("a key that cannot be erased: %v, %d keys in memory", err, r.Len())
+	}
+	if _, err := r.Unwrap(packet(t, pub)); !errors.Is(err, sphinx.ErrMAC) {
+		t.Errorf("it opens a packet: %v", err)
+	}
+	c.t = c.t.Add(eraseAgain / 2)
+	if err := r.Tidy(); err != nil {
+		t.Errorf("it is tried again and told at once: %v", err)
+	}
+	c.t = c.t.Add(eraseAgain / 2)
+	if err := r.Tidy(); err == nil {
+		t.Error("it is not tried again, or not told")
+	}
+	if err := errors.Join(os.RemoveAll(key), os.Rename(aside, key)); err != nil {
+		t.Fatal(err)
+	}
+	c.t = c.t.Add(eraseAgain)
+	if err := r.Tidy(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("files left: %v, %v", left, err)
+	}
+}
+
+// TestClockThatJumps: a clock that is wrong for some minutes does not cost a node
+// the key that all packets to it are under.
+func TestClockThatJumps(t *testing.T) {
+	p := parameters()
+	start := p.EpochStart(1000)
+	c := &clock{start}
+	r := open(t, t.TempDir(), c)
+	defer r.Close()
+	pub, err := r.Public(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tidy := func(after time.Duration, keys int) {
+		t.Helper()
+		c.t = start.Add(after)
+		if err := r.Tidy(); err != nil || r.Len() != keys {
+			t.Errorf("after %v: %v, %d keys, want %d", after, err, r.Len(), keys)
+		}
+	}
+	tidy(time.Minute, 1)
+	tidy(30*time.Hour, 1)
+	tidy(30*time.Hour+9*time.Minute, 1)
+	tidy(12*time.Minute, 1) // put right
+	if _, err := r.Unwrap(packet(t, pub)); err != nil {
+		t.Errorf("a packet after the clock was put right: %v", err)
+	}
+	tidy(5*time.Hour, 1) // the machine slept
+	tidy(5*time.Hour+10*time.Minute, 0)
 }
 
 // TestKilledWhileErasing finds what a kill leaves between the two files of a key,
