@@ -9,7 +9,9 @@
 // late, the next begins anew. A directory signs one snapshot of an epoch only: what
 // it has signed it votes for and signs again in later rounds, also after a restart.
 // Since each snapshot has a majority's signatures, there are never two of an epoch
-// unless a directory lies, and that is found out by those who compare what they got.
+// unless a directory lies. So that this is found out, directories go on comparing
+// what each of them has signed until the epoch is over, twice a round, and nodes
+// compare once what all directories hand out (Witness).
 //
 // Directories, and the nodes that publish to them and fetch from them, speak HTTP
 // over TLS with pinned keys; Client is that side. It knows nothing of packets.
@@ -49,6 +51,7 @@ type Config struct {
 	Earlier  *directory.Document
 	Identity ed25519.PrivateKey // its public half is the directory's entry in Document
 	Dir      string             // what outlives the process; empty: nothing does
+	Lies     string             // where proofs of directories that lie are kept; empty: nowhere
 	Listener net.Listener       // the authority closes it
 	Now      func() time.Time   // nil means time.Now
 	Logger   *slog.Logger       // nil discards
@@ -74,18 +77,20 @@ type Authority struct {
 	started time.Time
 	log     *slog.Logger
 	views   *directory.Views
+	witness *Witness
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	http   *http.Server
 
+	steady directory.Steady // of run
+	swept  directory.Epoch  // in which run last removed files of past epochs
+
 	mu          sync.Mutex // guards all below
 	descriptors map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor
 	ballots     map[directory.Epoch]*ballot
-	signatures  map[directory.Epoch]signatures
 	signed      map[directory.Epoch][]byte // the snapshot that this directory has signed
 	voted       votedRecord
-	caught      map[sphinx.NodeID]bool // directories that signed two snapshots
 }
 
 // A ballot is one round of voting on one epoch.
@@ -94,10 +99,6 @@ type ballot struct {
 	votes   map[sphinx.NodeID]*directory.Vote
 	counted bool
 }
-
-// signatures are those seen on snapshots of an epoch, by the bytes that they are
-// on: more than one set of bytes when directories disagree.
-type signatures map[string]map[sphinx.NodeID]directory.Signature
 
 // votedRecord says in which round this directory voted last, so that one that was
 // killed does not vote twice in one.
@@ -120,10 +121,8 @@ func Start(cfg Config) (*Authority, error) {
 		cfg: cfg, p: cfg.Document.Parameters, started: cfg.Now(), views: directory.NewViews(cfg.Document),
 		descriptors: map[directory.Epoch]map[sphinx.NodeID]directory.SignedDescriptor{},
 		ballots:     map[directory.Epoch]*ballot{},
-		signatures:  map[directory.Epoch]signatures{},
 		signed:      map[directory.Epoch][]byte{},
 		voted:       votedRecord{Version: recordVersion, Rounds: map[directory.Epoch]uint32{}},
-		caught:      map[sphinx.NodeID]bool{},
 	}
 	key := directory.Key(cfg.Identity.Public().(ed25519.PublicKey))
 	for _, n := range cfg.Document.WithRole(directory.RoleDirectory) {
@@ -138,10 +137,13 @@ func Start(cfg Config) (*Authority, error) {
 	if cfg.Earlier != nil {
 		a.views.Behind(cfg.Earlier)
 	}
+	var err error
+	if a.witness, err = NewWitness(a.views, cfg.Lies, a.log); err != nil {
+		return nil, fmt.Errorf("start directory: %w", err)
+	}
 	if err := a.load(); err != nil {
 		return nil, fmt.Errorf("start directory: %w", err)
 	}
-	var err error
 	if a.client, err = NewClient(cfg.Document, cfg.Identity); err != nil {
 		return nil, fmt.Errorf("start directory: %w", err)
 	}
@@ -167,6 +169,7 @@ func Start(cfg Config) (*Authority, error) {
 		}
 	})
 	a.wg.Go(func() { a.run(ctx) })
+	a.wg.Go(func() { a.compare(ctx) })
 	return a, nil
 }
 
@@ -221,13 +224,9 @@ func (a *Authority) Snapshot(e directory.Epoch) *directory.SignedSnapshot { retu
 // Caught returns the names of the directories that signed two snapshots of one
 // epoch.
 func (a *Authority) Caught() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	var names []string
-	for _, n := range a.client.Directories() {
-		if a.caught[n.ID()] {
-			names = append(names, n.Name)
-		}
+	for _, n := range a.witness.Caught(a.client.Directories()) {
+		names = append(names, n.Name)
 	}
 	return names
 }
@@ -252,7 +251,7 @@ func (a *Authority) load() error {
 		return fmt.Errorf("the record of rounds has version %d, this program reads %d", a.voted.Version, recordVersion)
 	}
 	return errors.Join(
-		a.loadEach(snapshotSuffix, func(_ directory.Epoch, b []byte) error {
+		a.loadEach(snapshotSuffix, func(e directory.Epoch, b []byte) error {
 			var s directory.SignedSnapshot
 			if err := codec.Unmarshal(b, &s); err != nil {
 				return err
@@ -260,8 +259,9 @@ func (a *Authority) load() error {
 			if _, err := a.views.Add(&s); err != nil {
 				// Of an older network document, most likely: a new one is voted on.
 				a.log.Warn("directory: a kept snapshot is of no use", "err", err)
+				return nil
 			}
-			return nil
+			return a.witness.Add(e, &s)
 		}),
 		a.loadEach(signedSuffix, func(e directory.Epoch, b []byte) error {
 			a.signed[e] = b // whatever it is: no other of this epoch is signed
@@ -269,8 +269,7 @@ func (a *Authority) load() error {
 				a.log.Warn("directory: a snapshot that was signed is of no use", "err", err)
 				return nil
 			}
-			a.sign(e, b)
-			return nil
+			return a.sign(e, b)
 		}),
 	)
 }
@@ -278,11 +277,23 @@ func (a *Authority) load() error {
 // loadEach reads the files with that ending whose epoch is not long over, and
 // removes the others.
 func (a *Authority) loadEach(suffix string, take func(directory.Epoch, []byte) error) error {
+	return a.eachFile(suffix, a.p.EpochAt(a.cfg.Now()), take)
+}
+
+// removeOld removes the files of epochs that are long over now.
+func (a *Authority) removeOld(now directory.Epoch) error {
+	if a.cfg.Dir == "" {
+		return nil
+	}
+	keep := func(directory.Epoch, []byte) error { return nil }
+	return errors.Join(a.eachFile(snapshotSuffix, now, keep), a.eachFile(signedSuffix, now, keep))
+}
+
+func (a *Authority) eachFile(suffix string, now directory.Epoch, take func(directory.Epoch, []byte) error) error {
 	files, err := filepath.Glob(filepath.Join(a.cfg.Dir, "*"+suffix))
 	if err != nil {
 		return err
 	}
-	now := a.p.EpochAt(a.cfg.Now())
 	for _, file := range files {
 		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(file), suffix), 10, 64)
 		if err != nil || directory.Epoch(n)+2 < now {

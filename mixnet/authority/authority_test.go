@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,13 +30,14 @@ type council struct {
 	listener map[string]net.Listener
 	dir      map[string]string
 	running  map[string]*Authority
+	now      func() time.Time
 }
 
 // newCouncil makes three directories, of which two must sign, and starts none.
 func newCouncil(t *testing.T, epoch time.Duration) *council {
 	c := &council{
 		t: t, identity: map[string]ed25519.PrivateKey{}, listener: map[string]net.Listener{},
-		dir: map[string]string{}, running: map[string]*Authority{},
+		dir: map[string]string{}, running: map[string]*Authority{}, now: time.Now,
 	}
 	p := directory.DefaultParameters().Scaled(1000)
 	p.Epoch = directory.Duration(epoch)
@@ -89,7 +91,10 @@ func (c *council) start(names ...string) {
 			}
 			c.listener[name] = l
 		}
-		a, err := Start(Config{Document: c.doc, Identity: c.identity[name], Dir: c.dir[name], Listener: c.listener[name]})
+		a, err := Start(Config{
+			Document: c.doc, Identity: c.identity[name], Dir: c.dir[name], Lies: c.lies(name),
+			Listener: c.listener[name], Now: c.now,
+		})
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -110,7 +115,10 @@ func (c *council) stop(name string) {
 	}
 }
 
-func (c *council) epoch() directory.Epoch { return c.doc.Parameters.EpochAt(time.Now()) }
+// lies is where a directory keeps proofs of others' lies.
+func (c *council) lies(name string) string { return filepath.Join(c.dir[name], "lies") }
+
+func (c *council) epoch() directory.Epoch { return c.doc.Parameters.EpochAt(c.now()) }
 
 // publish makes each of the nodes publish a key for e to the directories that run.
 func (c *council) publish(e directory.Epoch, names ...string) map[string]sphinx.PublicKey {
@@ -303,22 +311,30 @@ func TestTwoSnapshotsAreFoundOut(t *testing.T) {
 	// So does a directory that sees both signatures.
 	c.start("dir1")
 	a := c.running["dir1"]
-	a.addSignatures(e, signed(all, "dir2"))
+	add := func(a *Authority, e directory.Epoch, s *directory.SignedSnapshot) {
+		if err := a.witness.Add(e, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(a, e, signed(all, "dir2"))
 	if len(a.Caught()) != 0 {
 		t.Error("caught after one signature")
 	}
-	a.addSignatures(e, signed(without, "dir2"))
+	add(a, e, signed(without, "dir2"))
 	if got := a.Caught(); len(got) != 1 || got[0] != "dir2" {
 		t.Errorf("caught %v, want dir2", got)
 	}
 
 	// What more it signs is not kept: all that is kept is handed on, and an answer
 	// that is too long would keep honest directories from each other's signatures.
-	a.addSignatures(e, signed(body(list[1:]), "dir2"))
-	a.addSignatures(e, signed(all, "dir3"))
-	a.mu.Lock()
-	kept, first := len(a.signatures[e]), len(a.signatures[e][string(all)])
-	a.mu.Unlock()
+	add(a, e, signed(body(list[1:]), "dir2"))
+	add(a, e, signed(all, "dir3"))
+	kept, first := len(a.witness.Signed(e)), 0
+	for _, s := range a.witness.Signed(e) {
+		if string(s.Body) == string(all) {
+			first = len(s.Signatures)
+		}
+	}
 	if kept != 2 || first != 2 || len(a.Caught()) != 1 {
 		t.Errorf("%d snapshots of one liar are kept, %d signatures on the first, caught %v; want 2, 2 and one", kept, first, a.Caught())
 	}
@@ -362,11 +378,9 @@ func TestSignsOneSnapshotOfAnEpoch(t *testing.T) {
 		return b
 	}
 	own := func(a *Authority) (bodies []string) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for body, set := range a.signatures[e] {
-			if _, ok := set[a.self.ID()]; ok {
-				bodies = append(bodies, body)
+		for _, s := range a.witness.Signed(e) {
+			if slices.ContainsFunc(s.Signatures, func(g directory.Signature) bool { return g.Directory == a.self.ID() }) {
+				bodies = append(bodies, string(s.Body))
 			}
 		}
 		return bodies

@@ -61,16 +61,7 @@ func (a *Authority) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/signatures/{epoch}", func(w http.ResponseWriter, r *http.Request) {
 		e, err := strconv.ParseUint(r.PathValue("epoch"), 10, 64)
-		var sets []directory.SignedSnapshot
-		a.mu.Lock()
-		for body, set := range a.signatures[directory.Epoch(e)] {
-			s := directory.SignedSnapshot{Body: []byte(body)}
-			for _, g := range set {
-				s.Signatures = append(s.Signatures, g)
-			}
-			sets = append(sets, s)
-		}
-		a.mu.Unlock()
+		sets := a.witness.Signed(directory.Epoch(e))
 		if err != nil || len(sets) == 0 {
 			http.Error(w, "there are no signatures on a snapshot of that epoch", http.StatusNotFound)
 			return

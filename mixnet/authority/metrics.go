@@ -1,6 +1,8 @@
 package authority
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mailproxy/mixnet/directory"
@@ -81,23 +83,18 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	send(documentDesc, gauge, float64(docs[0].Made.Unix()))
 	send(documentsDesc, gauge, float64(len(docs)))
 
+	send(divergentDesc, gauge, float64(a.witness.divergent()))
 	directories := a.client.Directories()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	send(descriptorsDesc, gauge, float64(len(a.descriptors[present])), "present")
-	send(descriptorsDesc, gauge, float64(len(a.descriptors[present+1])), "next")
-	divergent := 0
-	for _, bodies := range a.signatures {
-		if len(bodies) > 1 {
-			divergent++
-		}
-	}
-	send(divergentDesc, gauge, float64(divergent))
+	caught := a.witness.Caught(directories)
 	for _, n := range directories {
 		lies := 0.0
-		if a.caught[n.ID()] {
+		if slices.Contains(caught, n) {
 			lies = 1
 		}
 		send(caughtDesc, gauge, lies, n.Name)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	send(descriptorsDesc, gauge, float64(len(a.descriptors[present])), "present")
+	send(descriptorsDesc, gauge, float64(len(a.descriptors[present+1])), "next")
 }

@@ -31,7 +31,7 @@ func (a *Authority) run(ctx context.Context) {
 				}
 			}
 		}
-		a.forget(current)
+		a.forget(now)
 		select {
 		case <-ctx.Done():
 			return
@@ -40,8 +40,42 @@ func (a *Authority) run(ctx context.Context) {
 	}
 }
 
-// forget drops what is of past epochs.
-func (a *Authority) forget(current directory.Epoch) {
+// compare asks the other directories what they have signed of each epoch whose
+// snapshot is finished here, until ctx ends: who lies has them finish another. It
+// takes up neither votes nor snapshots, and does not hold up the voting.
+func (a *Authority) compare(ctx context.Context) {
+	tick := time.NewTicker(max(a.p.Round()/2, 500*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		current := a.p.EpochAt(a.cfg.Now())
+		for _, e := range []directory.Epoch{current, current + 1} {
+			if a.views.Signed(e) != nil {
+				a.witness.Ask(ctx, a.client, a.peers(), e)
+			}
+		}
+	}
+}
+
+// forget drops what is of past epochs, in memory and on disk, but for what a clock
+// that has jumped takes for past: a directory that forgot what it has signed would
+// sign another.
+func (a *Authority) forget(now time.Time) {
+	current := a.p.EpochAt(now)
+	if !a.steady.Look(now, a.p) {
+		return
+	}
+	a.witness.Forget(current)
+	if a.swept != current {
+		a.swept = current // what cannot be removed now is tried again with the next epoch
+		if err := a.removeOld(current); err != nil {
+			a.log.Warn("directory: files of past epochs are left", "err", err)
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for e := range a.descriptors {
@@ -57,7 +91,10 @@ func (a *Authority) forget(current directory.Epoch) {
 	for e := range a.voted.Rounds {
 		if e < current {
 			delete(a.voted.Rounds, e)
-			delete(a.signatures, e)
+		}
+	}
+	for e := range a.signed {
+		if e < current {
 			delete(a.signed, e)
 		}
 	}
@@ -164,7 +201,7 @@ func (a *Authority) askFinished(ctx context.Context, e directory.Epoch) {
 	for _, peer := range a.peers() {
 		wg.Go(func() {
 			if s, err := a.client.snapshotFrom(ctx, peer, e); err == nil {
-				a.take(s, peer)
+				a.take(e, s, peer)
 			}
 		})
 	}
@@ -183,17 +220,7 @@ func (a *Authority) ask(ctx context.Context, e directory.Epoch, b *ballot) {
 			if missing {
 				a.fetchVote(ctx, peer, e, b)
 			}
-			sets, err := a.client.signaturesFrom(ctx, peer, e)
-			if err != nil {
-				return // it is down, or has none yet
-			}
-			for _, s := range sets {
-				if x, err := directory.ParseSnapshot(a.views.DocumentOf(s.Body), s.Body); err != nil || x.Epoch != e {
-					a.log.Warn("directory: signatures are on what is no snapshot of the epoch", "from", peer.Name, "err", err)
-					continue
-				}
-				a.addSignatures(e, &s)
-			}
+			a.witness.askSignatures(ctx, a.client, peer, e)
 		})
 	}
 	wg.Wait()
@@ -214,9 +241,12 @@ func (a *Authority) fetchVote(ctx context.Context, peer *directory.Node, e direc
 	b.votes[peer.ID()] = v
 }
 
-// take takes up a snapshot that another directory has finished.
-func (a *Authority) take(s *directory.SignedSnapshot, from *directory.Node) {
+// take takes up a snapshot of e that another directory has finished.
+func (a *Authority) take(e directory.Epoch, s *directory.SignedSnapshot, from *directory.Node) {
 	added, err := a.views.Add(s)
+	if err == nil || errors.Is(err, directory.ErrConflict) {
+		a.witness.hear(from, e, *s)
+	}
 	if err != nil {
 		a.log.Error("directory: a snapshot is refused", "from", from.Name, "err", err)
 		return
@@ -236,51 +266,6 @@ func (a *Authority) keepSnapshot(s *directory.SignedSnapshot) error {
 		return err
 	}
 	return a.keep(fmt.Sprintf("%d%s", uint64(x.Epoch), snapshotSuffix), s)
-}
-
-// addSignatures takes up what others have signed, and notices who has signed two
-// different snapshots of one epoch.
-func (a *Authority) addSignatures(e directory.Epoch, s *directory.SignedSnapshot) {
-	doc := a.views.DocumentOf(s.Body)
-	for _, g := range s.Signatures {
-		n, err := g.Verify(doc, s.Body)
-		if err != nil {
-			a.log.Warn("directory: a signature is not valid", "err", err)
-			continue
-		}
-		a.mu.Lock()
-		seen := a.signatures[e]
-		if seen == nil {
-			seen = signatures{}
-			a.signatures[e] = seen
-		}
-		others := 0 // bodies that it has signed beside this one
-		for body, set := range seen {
-			if _, ok := set[g.Directory]; ok && body != string(s.Body) {
-				others++
-			}
-		}
-		if others > 1 {
-			// Two prove that it lies. Were all kept and handed on, one directory
-			// could fill the others' memory, and make their answers too long to read.
-			a.mu.Unlock()
-			continue
-		}
-		set := seen[string(s.Body)]
-		if set == nil {
-			set = map[sphinx.NodeID]directory.Signature{}
-			seen[string(s.Body)] = set
-		}
-		set[g.Directory] = g
-		report := others > 0 && !a.caught[g.Directory]
-		if report {
-			a.caught[g.Directory] = true
-		}
-		a.mu.Unlock()
-		if report {
-			a.log.Error("directory: another directory has signed two snapshots of one epoch: it lies, or its key is stolen; tell the other operators", "name", n.Name)
-		}
-	}
 }
 
 // count makes the snapshot from the votes and signs it, once all are there or half
@@ -318,8 +303,7 @@ func (a *Authority) count(e directory.Epoch, b *ballot, elapsed time.Duration) e
 	a.signed[e] = body
 	a.mu.Unlock()
 	a.Counters.Signed.Add(1)
-	a.sign(e, body)
-	return nil
+	return a.sign(e, body)
 }
 
 // agreed returns the newest document under which enough have voted, and their votes.
@@ -340,26 +324,20 @@ func (a *Authority) agreed(b *ballot) (*directory.Document, []*directory.Vote) {
 }
 
 // sign adds this directory's own signature to those seen.
-func (a *Authority) sign(e directory.Epoch, body []byte) {
-	a.addSignatures(e, &directory.SignedSnapshot{
+func (a *Authority) sign(e directory.Epoch, body []byte) error {
+	return a.witness.Add(e, &directory.SignedSnapshot{
 		Body: body, Signatures: []directory.Signature{directory.SignSnapshot(body, a.cfg.Identity)},
 	})
 }
 
 // conclude takes up the snapshot once enough directories have signed the same.
 func (a *Authority) conclude(e directory.Epoch, round uint32) error {
-	a.mu.Lock()
 	var done *directory.SignedSnapshot
-	for body, set := range a.signatures[e] {
-		if len(set) < a.views.DocumentOf([]byte(body)).SnapshotThreshold {
-			continue
-		}
-		done = &directory.SignedSnapshot{Body: []byte(body)}
-		for _, g := range set {
-			done.Signatures = append(done.Signatures, g)
+	for _, s := range a.witness.Signed(e) {
+		if len(s.Signatures) >= a.views.DocumentOf(s.Body).SnapshotThreshold {
+			done = &s
 		}
 	}
-	a.mu.Unlock()
 	if done == nil {
 		return nil
 	}
