@@ -84,7 +84,7 @@ func (s *Server) read(ctx context.Context, r *spool.Read) (body any, status spoo
 	if status := s.inTime(&r.Auth, now); status != spool.StatusOK {
 		return nil, status, 0
 	}
-	if !r.Verify(s.service) {
+	if !s.signatures.verify(r.ReadKey, r.Signed(s.service), r.Auth.Signature) {
 		return nil, spool.StatusBadSignature, 0
 	}
 	id := spool.IDOf(r.ReadKey)

@@ -100,6 +100,8 @@ type Server struct {
 	dropped atomic.Uint64 // blocks for spools that are not here
 	last    time.Time     // when the sweeper ran last; only it uses this
 
+	signatures signatures // of reads
+
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"mailproxy/mixnet/directory"
@@ -27,6 +28,9 @@ const (
 	otherPerUser = 0.7
 	plannedPart  = 0.8
 )
+
+// answersAtOnce is how many queries a node answers at one time.
+const answersAtOnce = 128
 
 // wholePath measures on one core what a service node does with a query.
 func (m *measurement) wholePath(ctx context.Context) (err error) {
@@ -97,7 +101,7 @@ func (m *measurement) wholePath(ctx context.Context) (err error) {
 	m.add("path: unwrap, echo, reply", "/s", "path_echo_per_s", "%.0f", echo.rate())
 	m.add("path: unwrap, read of an empty spool, reply", "/s", "path_read_per_s", "%.0f", read.rate())
 	m.add("path: reads, of unwrap alone", "%", "path_read_percent", "%.0f", 100*read.rate()/unwrap.rate())
-	m.add("path: unwrap, one append at a time, reply", "/s", "path_append_per_s", "%.0f", add.rate())
+	m.add("path: unwrap, append, reply", "/s", "path_append_per_s", "%.0f", add.rate())
 	second := readsPerUser/read.rate() + otherPerUser/echo.rate() // of a core, for a user's
 	m.add("path: reads and others as users ask for them, of unwrap alone", "%", "path_mixed_percent", "%.0f",
 		100*(readsPerUser+otherPerUser)/second/unwrap.rate())
@@ -164,31 +168,40 @@ func (p *path) measure(t *timing, originals [][]byte, answer func([]byte) []byte
 	if err != nil {
 		return err
 	}
+	// As a node does: one goroutine takes packets, each answer has one of its own.
+	var group errgroup.Group
+	group.SetLimit(answersAtOnce)
 	for _, packet := range packets {
 		u, err := p.key.Unwrap(packet)
 		if err != nil || !u.Last {
-			return fmt.Errorf("unwrap: %v", err)
+			return errors.Join(fmt.Errorf("unwrap: %v", err), group.Wait())
 		}
-		if answer == nil {
-			continue
+		if answer != nil {
+			group.Go(func() error { return p.reply(u.Payload, answer) })
 		}
-		surb, request, err := sphinx.UnpackQuery(u.Payload)
-		if err != nil {
-			return err
-		}
-		full := make([]byte, p.payload)
-		reply := answer(request)
-		copy(full, reply)
-		if len(reply) < 2 || reply[0] == spool.Version && !spool.Status(reply[1]).Success() {
-			return fmt.Errorf("answer: %x", reply)
-		}
-		if _, _, err := sphinx.PacketFromSURB(surb, full); err != nil {
-			return err
-		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	ended, err := processor()
 	t.took += ended - began
 	t.n += len(packets)
+	return err
+}
+
+// reply answers a query and makes the packet of the reply.
+func (p *path) reply(query []byte, answer func([]byte) []byte) error {
+	surb, request, err := sphinx.UnpackQuery(query)
+	if err != nil {
+		return err
+	}
+	full := make([]byte, p.payload)
+	reply := answer(request)
+	copy(full, reply)
+	if len(reply) < 2 || reply[0] == spool.Version && !spool.Status(reply[1]).Success() {
+		return fmt.Errorf("answer: %x", reply)
+	}
+	_, _, err = sphinx.PacketFromSURB(surb, full)
 	return err
 }
 
