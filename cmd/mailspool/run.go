@@ -151,7 +151,8 @@ func (s *service) start(identity ed25519.PrivateKey, l net.Listener) error {
 		s.log.Warn("mailspool: without the earlier network document it may take an epoch until this node takes part", "err", err)
 	}
 	s.node, err = node.Start(node.Config{
-		Document: s.doc, Earlier: earlier, Identity: identity, Keys: s.keys, Listener: l, Logger: s.log,
+		Document: s.doc, Earlier: earlier, Identity: identity, Keys: s.keys, Lies: filepath.Join(s.dir, nodedir.Lies),
+		Listener: l, Logger: s.log,
 		Services: map[string]node.Service{mixclient.KindEcho: node.Echo{}, mixclient.KindSpool: s.server},
 		Notice:   s.server.Notice,
 	})

@@ -190,7 +190,8 @@ func start(c *cli, cfg *config, doc *directory.Document, self *directory.Node, i
 	}
 	if self.Role == directory.RoleDirectory {
 		a, err := authority.Start(authority.Config{
-			Document: doc, Earlier: earlier, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"), Listener: l, Logger: c.Logger(),
+			Document: doc, Earlier: earlier, Identity: identity, Dir: filepath.Join(cfg.Dir(), "votes"),
+			Lies: filepath.Join(cfg.Dir(), nodedir.Lies), Listener: l, Logger: c.Logger(),
 		})
 		if err != nil {
 			return nil, err
@@ -205,7 +206,8 @@ func start(c *cli, cfg *config, doc *directory.Document, self *directory.Node, i
 		return nil, err
 	}
 	n, err := node.Start(node.Config{
-		Document: doc, Earlier: earlier, Identity: identity, Keys: keys, Listener: l, MaxClients: cfg.maxClients(), Logger: c.Logger(),
+		Document: doc, Earlier: earlier, Identity: identity, Keys: keys, Lies: filepath.Join(cfg.Dir(), nodedir.Lies),
+		Listener: l, MaxClients: cfg.maxClients(), Logger: c.Logger(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())

@@ -26,6 +26,9 @@ import (
 // ConfigVersion is the version of a node's configuration that this program reads.
 const ConfigVersion = 1
 
+// Lies is the folder in a node's directory with proofs of directories that lie.
+const Lies = "lies"
+
 // Names of files in the directory.
 const (
 	identityFile = "identity.key"

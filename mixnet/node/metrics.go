@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ var (
 	snapshotDesc   = desc("snapshot_known", "Whether there is a snapshot of an epoch.", "epoch")
 	takesPartDesc  = desc("takes_part", "Whether this node is in the snapshot of the present epoch.")
 	keysDesc       = desc("keys", "Mix keys held.")
+	liarDesc       = desc("directory_liar", "Whether a directory was seen to sign two snapshots of one epoch.", "directory")
 	documentDesc   = desc("document_made_timestamp_seconds", "When the newest network document was made.")
 	documentsDesc  = desc("documents", "Network documents in use: more than one while a new one is being taken up.")
 	detailDesc     = desc("detail_packets_total", "Packets and frames, exactly.", "outcome")
@@ -63,7 +65,7 @@ func (n *Node) Collectors(detail bool) []prometheus.Collector {
 		node: n, blurs: map[string]*metrics.Blur{},
 		descs: []*prometheus.Desc{
 			infoDesc, packetsDesc, droppedDesc, framesDesc, refusedDesc, pausedDesc, slowDesc, momentDesc, lateDesc, delayFullDesc, linkFullDesc,
-			linkUpDesc, loopsLostDesc, loopAlarmDesc, snapshotDesc, takesPartDesc, keysDesc, documentDesc, documentsDesc,
+			linkUpDesc, loopsLostDesc, loopAlarmDesc, snapshotDesc, takesPartDesc, keysDesc, liarDesc, documentDesc, documentsDesc,
 		},
 	}
 	plain.collect = plain.plain
@@ -182,6 +184,11 @@ func (c *collector) plain(send sender) {
 	}
 	send(takesPartDesc, gauge, truth(in))
 	send(keysDesc, gauge, float64(n.cfg.Keys.Len()))
+	directories := n.dir.Directories()
+	caught := n.witness.Caught(directories)
+	for _, d := range directories {
+		send(liarDesc, gauge, truth(slices.Contains(caught, d)), d.Name)
+	}
 	send(documentDesc, gauge, float64(docs[0].Made.Unix()))
 	send(documentsDesc, gauge, float64(len(docs)))
 }

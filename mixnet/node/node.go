@@ -68,6 +68,7 @@ type Config struct {
 	Earlier  *directory.Document
 	Identity ed25519.PrivateKey // its public half is the node's entry in Document
 	Keys     *keyring.Ring      // the caller closes it
+	Lies     string             // where proofs of directories that lie are kept; empty: nowhere
 	Listener net.Listener       // the node closes it
 	Services map[string]Service // of a service node, by kind
 	// Notice says what the node announces to all clients in its descriptor of an
@@ -105,6 +106,9 @@ type Node struct {
 	log   *slog.Logger
 	views *directory.Views
 	dir   *authority.Client
+	// witness compares what the directories hand out.
+	witness *authority.Witness
+
 	ties  atomic.Pointer[ties]
 	delay *delayLine
 
@@ -181,6 +185,10 @@ func Start(cfg Config) (*Node, error) {
 	if cfg.Earlier != nil {
 		n.views.Behind(cfg.Earlier)
 	}
+	if n.witness, err = authority.NewWitness(n.views, cfg.Lies, n.log); err != nil {
+		cancel()
+		return nil, fmt.Errorf("start node: %w", err)
+	}
 	n.ties.Store(new(ties))
 	if err := n.arrange(); err != nil {
 		cancel()
@@ -194,6 +202,7 @@ func Start(cfg Config) (*Node, error) {
 		n.wg.Go(func() { n.clients.tidy(ctx) })
 	}
 	n.wg.Go(func() { n.fetchSnapshots(ctx) })
+	n.wg.Go(func() { n.compareSnapshots(ctx) })
 	n.wg.Go(func() { n.sendLoops(taking) })
 	return n, nil
 }
