@@ -248,17 +248,34 @@ func (s *statusCmd) Run(ctx context.Context) error {
 			fmt.Printf("  offline: %s\n", n.Reason)
 		}
 		if off := n.ClockOffset; off > clockTold || off < -clockTold {
-			fmt.Printf("  this computer's clock differs from the network's by %.0f s\n", off)
+			fmt.Printf("  this computer's clock is %s; set it right\n", clockWords(off))
 		}
 		fmt.Printf("  sent so far: %d for mail, %d reads, %d cover; %d got lost\n", n.SlotsMail, n.SlotsRead, n.SlotsCover, n.Lost)
 		if n.LoopsSent > 0 {
 			fmt.Printf("  loops that measure loss: %d sent, %d back\n", n.LoopsSent, n.LoopsBack)
 			if n.LoopAlarm {
-				fmt.Printf("  WARNING: %.0f %% of the last ones were lost: a node is broken, or packets are dropped on purpose\n", 100*n.LoopsLost)
+				fmt.Printf("  WARNING: %.0f %% of the last ones were lost: %s\n", 100*n.LoopsLost, lossReason(n.ClockOffset))
 			}
 		}
 	}
 	return nil
+}
+
+// clockWords says how many seconds the network's clock is ahead of ours.
+func clockWords(off float64) string {
+	if off < 0 {
+		return fmt.Sprintf("%.0f s ahead of the network's", -off)
+	}
+	return fmt.Sprintf("%.0f s behind the network's", off)
+}
+
+// lossReason says why many loops may be lost. With a clock that is off by some
+// minutes, what is sent near the end of each epoch is under keys of another hour.
+func lossReason(off float64) string {
+	if off > clockTold || off < -clockTold {
+		return "this computer's clock is " + clockWords(off)
+	}
+	return "a node is broken, or packets are dropped on purpose"
 }
 
 func printJSON(v any) error {

@@ -60,11 +60,7 @@ func (c *Client) Notice(s mixclient.Service) (mixclient.Notice, bool) {
 // keysReason says to a user why there are no keys to send with. c.mu is held.
 func (c *Client) keysReason(err error) string {
 	if off := c.offset; errors.Is(err, directory.ErrNoView) && off.Abs() > c.clockOff() {
-		side := "behind"
-		if off < 0 {
-			side = "ahead of"
-		}
-		return fmt.Sprintf("this computer's clock is %v %s the gateway's; set it right, and mail flows again", off.Abs().Round(time.Second), side)
+		return wrongClock(off) + "; set it right, and mail flows again"
 	}
 	if errors.Is(err, directory.ErrNoView) && c.stale {
 		return "the network has a newer document than this program was given; ask your provider for it"
@@ -73,6 +69,27 @@ func (c *Client) keysReason(err error) string {
 		return "waiting for the gateway to hand on the network's keys"
 	}
 	return err.Error()
+}
+
+// wrongClock says how far the gateway's clock is ahead of ours.
+func wrongClock(off time.Duration) string {
+	side := "behind"
+	if off < 0 {
+		side = "ahead of"
+	}
+	return fmt.Sprintf("this computer's clock is %v %s the gateway's", off.Abs().Round(time.Second), side)
+}
+
+// loopsReason says why many loops may be lost. A clock that is off by some minutes
+// has the client use keys before or after their time, near the end of each epoch.
+func (c *Client) loopsReason() string {
+	c.mu.Lock()
+	off := c.offset
+	c.mu.Unlock()
+	if off.Abs() > c.clockOff() {
+		return wrongClock(off) + ", and what is sent under keys of another hour is dropped; set it right"
+	}
+	return "a node is broken, or packets are being dropped on purpose"
 }
 
 // clockOff scales with the epoch, as all times do in tests.

@@ -170,7 +170,7 @@ func (c *Client) loopDone(_ []byte, _ mixclient.Timing, err error) {
 		return
 	}
 	if alarm, changed := c.loops.Ended(err == nil); changed && alarm {
-		c.log.Warn("network client: many loops do not come back: a node is broken, or packets are being dropped on purpose")
+		c.log.Warn("network client: many loops do not come back: " + c.loopsReason())
 	} else if changed {
 		c.log.Info("network client: loops come back again")
 	}
