@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -263,6 +264,10 @@ func (s *signCmd) Run() error {
 	if err != nil {
 		return fmt.Errorf("read network document: %w", err)
 	}
+	checked := s.Trust // and the own key, which may be among them
+	if !slices.Contains(checked, vkey) {
+		checked = append(slices.Clone(checked), vkey)
+	}
 	signed, err := directory.AddSignature(msg, key, s.Trust...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Input, err)
@@ -275,11 +280,19 @@ func (s *signCmd) Run() error {
 	if err := nodedir.Replace(s.Out, signed); err != nil {
 		return err
 	}
-	report, err := directory.Inspect(signed, append(s.Trust, vkey))
+	report, err := directory.Inspect(signed, checked)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s\n%s signed it; %s is there: %s\n", describe(d), report.Good[len(report.Good)-1], s.Out, strings.Join(append(report.Good, report.Other...), ", "))
+	there := report.Good
+	for _, name := range report.Other {
+		there = append(there, name+" (not checked)")
+	}
+	name, _, _ := strings.Cut(vkey, "+")
+	fmt.Printf("%s\n%s signed it; %s is there: %s\n", describe(d), name, s.Out, strings.Join(there, ", "))
+	if len(report.Other) > 0 {
+		fmt.Println("what is not checked may be false: give those operators' keys with --trust, or check the document with \"mixnode network verify\"")
+	}
 	return nil
 }
 

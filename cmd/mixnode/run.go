@@ -150,9 +150,11 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if figures.URL() != "" {
 		fmt.Println("metrics are at", figures.URL())
 	}
+	notify(c, "READY=1")
 	for {
 		select {
 		case <-ctx.Done():
+			notify(c, "STOPPING=1")
 			fmt.Println("stopping")
 			return m.stop()
 		case <-hup:
@@ -165,6 +167,12 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 				fmt.Println(said)
 			}
 		}
+	}
+}
+
+func notify(c *cli, state string) {
+	if err := command.Notify(state); err != nil {
+		c.Logger().Error("mixnode: systemd does not hear how the node is", "err", err)
 	}
 }
 
