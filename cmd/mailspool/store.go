@@ -173,8 +173,9 @@ func (r *restoreCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err := os.RemoveAll(part); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	counted := &readCounter{r: bufio.NewReaderSize(in, 1<<20)}
-	blocks, err := badgerstore.Restore(ctx, badgerstore.Options{Dir: part, Key: key, Logger: c.Logger()}, counted, nil)
+	counted := &counter{w: io.Discard}
+	in = io.TeeReader(bufio.NewReaderSize(in, 1<<20), counted)
+	blocks, err := badgerstore.Restore(ctx, badgerstore.Options{Dir: part, Key: key, Logger: c.Logger()}, in, nil)
 	if err != nil {
 		if errors.Is(err, badgerstore.ErrBackup) {
 			err = fmt.Errorf("%w; is %s that of the service that it is a backup of?", err, storeKey)
@@ -196,17 +197,4 @@ func removeEmpty(dir string) error {
 		return err
 	}
 	return nil
-}
-
-// readCounter counts the bytes that come from r.
-type readCounter struct {
-	r io.Reader
-	n int64
-}
-
-// Read implements io.Reader.
-func (c *readCounter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.n += int64(n)
-	return n, err
 }
