@@ -56,7 +56,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	})
 	mux.HandleFunc("POST "+pathEnd, func(w http.ResponseWriter, r *http.Request) {
 		var in EndAccount
-		err := readRequest(r, &in)
+		err := control.Read(r, &in)
 		if err == nil {
 			err = d.End(r.Context(), in)
 		}
@@ -68,7 +68,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	})
 	mux.HandleFunc("POST "+pathBlock, func(w http.ResponseWriter, r *http.Request) {
 		var in BlockContact
-		err := readRequest(r, &in)
+		err := control.Read(r, &in)
 		var out BlockedContact
 		if err == nil {
 			out, err = d.Block(in)
@@ -83,7 +83,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 
 func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 	var in NewAccount
-	if err := readRequest(r, &in); err != nil {
+	if err := control.Read(r, &in); err != nil {
 		return AddedAccount{}, err
 	}
 	canonical, err := address.Canonical(in.Address)
@@ -111,8 +111,6 @@ func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
 	}
 	return added, nil
 }
-
-func readRequest(r *http.Request, in any) error { return control.Read(r, in) }
 
 func (d *Daemon) answer(w http.ResponseWriter, body any, err error) {
 	control.Answer(w, d.log, body, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailproxy/internal/address"
+	"mailproxy/internal/control"
 	"mailproxy/mixclient"
 	"mailproxy/proxy/monitor"
 	"mailproxy/proxy/outbox"
@@ -96,7 +97,7 @@ func (d *Daemon) alarms() (list []Alarm) {
 
 func (d *Daemon) dismissFromControl(r *http.Request) error {
 	var in DismissAlarm
-	if err := readRequest(r, &in); err != nil {
+	if err := control.Read(r, &in); err != nil {
 		return err
 	}
 	return d.logs.Dismiss(in.ID)
