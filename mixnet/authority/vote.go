@@ -44,7 +44,7 @@ func (a *Authority) run(ctx context.Context) {
 // snapshot is finished here, until ctx ends: who lies has them finish another. It
 // takes up neither votes nor snapshots, and does not hold up the voting.
 func (a *Authority) compare(ctx context.Context) {
-	tick := time.NewTicker(max(a.p.Round()/2, 500*time.Millisecond))
+	tick := time.NewTicker(max(a.p.Round()/2, 2*time.Second)) // less often than rounds where times are scaled down
 	defer tick.Stop()
 	for {
 		select {

@@ -14,7 +14,7 @@ import (
 func (n *Node) compareSnapshots(ctx context.Context) {
 	p := n.cfg.Document.Parameters
 	answered := map[directory.Epoch]map[sphinx.NodeID]bool{}
-	tick := time.NewTicker(max(p.Round(), 500*time.Millisecond))
+	tick := time.NewTicker(max(p.Round(), 2*time.Second)) // not often where times are scaled down
 	defer tick.Stop()
 	for {
 		select {
