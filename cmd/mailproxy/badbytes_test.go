@@ -95,7 +95,7 @@ func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 func nodeGarbage(t *testing.T, p *badPlace) string {
 	for name, n := range p.Network.Nodes() {
 		before := n.Counters.Refused.Load()
-		conn, err := net.Dial("tcp", n.Descriptor().Address)
+		conn, err := net.Dial("tcp", n.Entry().Address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func strangersEnd(t *testing.T, p *badPlace) *wire.End {
 func nodeStranger(t *testing.T, p *badPlace) string {
 	end := strangersEnd(t, p)
 	for name, n := range p.Network.Nodes() {
-		d := n.Descriptor()
+		d := n.Entry()
 		if d.Role == directory.RoleGateway {
 			continue // which is there for strangers
 		}

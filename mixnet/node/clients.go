@@ -21,12 +21,15 @@ const (
 	tidyEvery   = 10 * time.Second // how often those away too long are forgotten
 )
 
-// MostClients are connected to a gateway at once, unless its operator says otherwise.
-const MostClients = 5000
+// MostClients are connected to a gateway at once, unless its operator says otherwise:
+// room for half as many again as docs/parameters.md plans for each in a network of
+// 20,000, since users draw their gateways. What they take is said there.
+const MostClients = 8000
 
 // clients are those of a gateway.
 type clients struct {
 	limit int // connected at once
+	p     directory.Parameters
 
 	mu    sync.Mutex // guards all below
 	ends  map[sphinx.Recipient]*clientEnd
@@ -36,6 +39,7 @@ type clients struct {
 // A clientEnd is a gateway's side of a client; clients.mu guards it.
 type clientEnd struct {
 	queue *wire.Queue
+	limit *bucket    // who connects again has no more for it
 	conn  *wire.Conn // nil while it is away
 	left  time.Time  // when it went
 	// news holds a token while there is a snapshot that conn may not have had.
@@ -45,23 +49,23 @@ type clientEnd struct {
 // enter takes a client up, with what was kept for it. A newer connection of the
 // same client replaces an older one. It returns false where as many are connected
 // as may be.
-func (c *clients) enter(id sphinx.Recipient, conn *wire.Conn) (queue *wire.Queue, news <-chan struct{}, ok bool) {
+func (c *clients) enter(id sphinx.Recipient, conn *wire.Conn) (end clientEnd, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	end := c.ends[id]
+	kept := c.ends[id]
 	switch {
-	case (end == nil || end.conn == nil) && len(c.ends)-c.aways >= c.limit:
-		return nil, nil, false
-	case end == nil:
-		end = &clientEnd{queue: wire.NewQueue(keepReplies)}
-		c.ends[id] = end
-	case end.conn == nil:
+	case (kept == nil || kept.conn == nil) && len(c.ends)-c.aways >= c.limit:
+		return clientEnd{}, false
+	case kept == nil:
+		kept = &clientEnd{queue: wire.NewQueue(keepReplies), limit: newBucket(c.p)}
+		c.ends[id] = kept
+	case kept.conn == nil:
 		c.aways--
 	default:
-		_ = end.conn.Close() // its reader ends, and leave finds that it was replaced
+		_ = kept.conn.Close() // its reader ends, and leave finds that it was replaced
 	}
-	end.conn, end.news = conn, make(chan struct{}, 1)
-	return end.queue, end.news, true
+	kept.conn, kept.news = conn, make(chan struct{}, 1)
+	return *kept, true
 }
 
 // leave notes that a connection is gone, unless another has replaced it.
@@ -89,9 +93,15 @@ func (c *clients) forgetLongest() {
 		}
 	}
 	if !since.IsZero() {
-		delete(c.ends, longest)
-		c.aways--
+		c.forget(longest)
 	}
+}
+
+// forget forgets a client that is away, with what waits for it. c.mu is held.
+func (c *clients) forget(id sphinx.Recipient) {
+	c.ends[id].queue.Close()
+	delete(c.ends, id)
+	c.aways--
 }
 
 // queue returns where replies for a client go, or nil if it is not known.
@@ -129,8 +139,7 @@ func (c *clients) tidy(ctx context.Context) {
 		c.mu.Lock()
 		for id, end := range c.ends {
 			if end.conn == nil && time.Since(end.left) > keepFor {
-				delete(c.ends, id)
-				c.aways--
+				c.forget(id)
 			}
 		}
 		c.mu.Unlock()
@@ -138,13 +147,14 @@ func (c *clients) tidy(ctx context.Context) {
 }
 
 // serveClient starts to write a client's replies, and the snapshots; what it returns
-// ends that. It returns false for a client for which there is no room.
-func (n *Node) serveClient(ctx context.Context, conn *wire.Conn) (leave func(), ok bool) {
+// ends that. It tells a client for which there is no room, and returns false.
+func (n *Node) serveClient(ctx, taking context.Context, conn *wire.Conn) (limit *bucket, leave func(), ok bool) {
 	id := ClientRecipient(conn.Peer())
-	queue, news, ok := n.clients.enter(id, conn)
+	end, ok := n.clients.enter(id, conn)
 	if !ok {
 		n.Counters.TooMany.Add(1)
-		return nil, false
+		_ = conn.WriteFrame(wire.KindFull, nil) // who does not hear it sees the connection end
+		return nil, nil, false
 	}
 	n.Counters.Clients.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -155,26 +165,27 @@ func (n *Node) serveClient(ctx context.Context, conn *wire.Conn) (leave func(), 
 		writing.Lock()
 		defer writing.Unlock()
 		err := conn.WriteFrame(f.Kind, f.Body)
-		if err != nil {
-			_ = conn.Close() // ends the reader too
+		if err != nil && taking.Err() == nil {
+			_ = conn.Close() // ends the reader too, which a drain does otherwise
 		}
 		return err
 	}
 	var writers sync.WaitGroup
 	writers.Go(func() {
 		for {
-			f, err := queue.Get(ctx)
+			f, err := end.queue.Get(ctx)
 			if err != nil {
 				return
 			}
 			if write(f) != nil {
-				queue.Put(f) // for the next connection
+				end.queue.PutBack(f) // for the next connection
 				return
 			}
+			f.Tell(true)
 		}
 	})
-	writers.Go(func() { n.handOn(ctx, news, write) })
-	return func() {
+	writers.Go(func() { n.handOn(ctx, end.news, write) })
+	return end.limit, func() {
 		cancel()
 		_ = conn.Close() // frees the writers
 		writers.Wait()
@@ -192,10 +203,7 @@ func (n *Node) deliver(to sphinx.Recipient, id sphinx.SURBID, payload []byte) {
 	}
 	body := make([]byte, 0, len(id)+len(payload))
 	body = append(append(body, id[:]...), payload...)
-	if queue.Put(wire.Frame{Kind: wire.KindReply, Body: body}) {
-		n.Counters.Dropped.Add(1)
-	}
-	n.Counters.Delivered.Add(1)
+	queue.Put(wire.Frame{Kind: wire.KindReply, Body: body, Done: n.Counters.delivered})
 }
 
 // A bucket holds a client to the network's rate: an honest one never notices. A
@@ -203,8 +211,10 @@ func (n *Node) deliver(to sphinx.Recipient, id sphinx.SURBID, payload []byte) {
 // nobody else anything.
 type bucket struct {
 	rate, burst float64 // per second, and at once
-	tokens      float64
-	at          time.Time
+
+	mu     sync.Mutex // guards all below: a connection may replace another
+	tokens float64
+	at     time.Time
 }
 
 // Slack of the token bucket, in terms of the rate at which a client sends.
@@ -222,6 +232,8 @@ func newBucket(p directory.Parameters) *bucket {
 
 // take takes a token and returns how long to wait until there was one.
 func (b *bucket) take(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.at).Seconds())
 	b.at = now
 	b.tokens--

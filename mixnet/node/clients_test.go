@@ -64,15 +64,20 @@ func TestGatewayKeepsRepliesForAClientThatIsAway(t *testing.T) {
 	}
 	send(t, mix, b.reply(id, 3))
 	send(t, mix, b.reply(id, 4))
-	eventually(t, "kept", &n.Counters.Delivered, 3)
+	for deadline := time.Now().Add(10 * time.Second); n.clients.queue(id).Len() != 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the replies are not kept")
+		}
+	}
 	second := b.dial("client", "gateway")
 	expect(second, 3)
 	expect(second, 4)
+	eventually(t, "delivered", &n.Counters.Delivered, 3)
 }
 
 func TestClientsAwayAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := clients{limit: 1, ends: map[sphinx.Recipient]*clientEnd{}}
+		c := clients{limit: 1, p: directory.DefaultParameters(), ends: map[sphinx.Recipient]*clientEnd{}}
 		conn := new(wire.Conn)
 		for i := range keepClients + 2 {
 			id := sphinx.Recipient{byte(i), byte(i >> 8)}
@@ -120,6 +125,29 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+// TestConnectingAgainGivesNoNewBurst: a client's allowance stays with it.
+func TestConnectingAgainGivesNoNewBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := directory.DefaultParameters()
+		c := clients{limit: 1, p: p, ends: map[sphinx.Recipient]*clientEnd{}}
+		id, sent := sphinx.Recipient{1}, 0
+		for range 50 {
+			conn := new(wire.Conn)
+			end, ok := c.enter(id, conn)
+			if !ok {
+				t.Fatal("refused")
+			}
+			for end.limit.take(time.Now()) == 0 {
+				sent++
+			}
+			c.leave(id, conn)
+		}
+		if most := bucketBurst * p.Rate(); float64(sent) > most {
+			t.Errorf("a client that connects again and again sent %d packets at once, want %v at most", sent, most)
+		}
+	})
+}
+
 func TestFloodIsPausedAndOthersAreNot(t *testing.T) {
 	b := newBench(t)
 	n := b.run("gateway", nil)
@@ -141,6 +169,7 @@ func TestFloodIsPausedAndOthersAreNot(t *testing.T) {
 	for n.Counters.Paused.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
+	b.accept("mix1")
 	before := n.Counters.Received.Load()
 	honest := b.dial("honest", "gateway")
 	send(t, honest, b.packet(b.hop("gateway", 0), b.hop("mix1", 0), b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0)))

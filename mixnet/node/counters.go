@@ -6,14 +6,15 @@ import (
 )
 
 // Counters tell what became of packets. Every packet received is counted as
-// Received and, sooner or later, once more. docs/operating.md says what an operator
-// makes of them.
+// Received and, when it has left or ended here, once more; but for those that the
+// node still holds when it is closed. Packets that it makes are not counted: of its
+// own loops its loss monitor knows, and a reply stands for its query. docs/operating.md
+// says what an operator makes of them.
 type Counters struct {
 	Received  atomic.Uint64 // from any link
-	Forwarded atomic.Uint64 // handed to the link to the next hop
-	Delivered atomic.Uint64 // replies given to a client, by a gateway
-	Answered  atomic.Uint64 // queries answered, by a service node
-	Late      atomic.Uint64 // of Answered: missed the first time at which replies leave
+	Forwarded atomic.Uint64 // written to the link to the next hop
+	Delivered atomic.Uint64 // replies written to a client, by a gateway
+	Answered  atomic.Uint64 // queries whose reply was written to the link, by a service node
 	Looped    atomic.Uint64 // this node's own loops that are back
 
 	// What does not verify. Nobody but a packet's sender and its right hop can tell
@@ -37,8 +38,11 @@ type Counters struct {
 
 	Failed   atomic.Uint64 // not taken for a fault of this machine, such as a full disk
 	TooLarge atomic.Uint64 // a service's reply that fits no packet: a fault of ours
-	Dropped  atomic.Uint64 // made room for newer ones in a full queue
-	Paused   atomic.Uint64 // packets of a client that sends too many, read later
+	Dropped  atomic.Uint64 // made room for newer ones in a full queue, or waited for one who did not come back
+
+	// These are counted elsewhere too.
+	Late   atomic.Uint64 // queries whose reply missed the first time at which replies leave
+	Paused atomic.Uint64 // packets of a client that sends too many, read later
 
 	// These are no packets: each ends the connection that it came on.
 	FrameLength atomic.Uint64 // a frame of another length than the network's

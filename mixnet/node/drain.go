@@ -9,14 +9,22 @@ import (
 // drainTick is how often a node that drains looks whether it is empty.
 const drainTick = 10 * time.Millisecond
 
-// Drain takes no more packets and waits until those that are here have waited out
-// their delays and left, or ctx ends. Then the node is to be closed. What peers
-// send meanwhile waits at them, so that a node that is restarted costs little.
+// drainRead is how long a node that drains reads what its peers have sent until they
+// heard of it: a way there and back, and what was on it.
+const drainRead = 500 * time.Millisecond
+
+// Drain takes no more connections, tells all peers to send no more on those that
+// there are, and waits until the packets that are here, or came meanwhile, have
+// waited out their delays and left, or ctx ends. Then the node is to be closed. What
+// peers have for it after that waits at them, so that a node that is restarted costs
+// little. What a peer sends on a connection that is just being made may be lost.
 func (n *Node) Drain(ctx context.Context) error {
 	n.stopTaking() // which closes the listener
 	n.mu.Lock()
 	for c := range n.conns {
-		_ = c.Close() // its reader ends after the packet in its hands
+		if c.Finish(drainRead) != nil {
+			_ = c.Close() // it has ended
+		}
 	}
 	n.mu.Unlock()
 	// Twice, for a packet may be between two places.

@@ -22,24 +22,44 @@ func TestDrainLosesNothing(t *testing.T) {
 	arrived := b.accept("mix2")
 	n := b.run("mix1", nil)
 	c := b.dial("gateway", "mix1")
-	const packets = 8
+	const packets = 200
+	var list [][]byte
 	for range packets {
-		send(t, c, b.packet(b.hop("mix1", 35*time.Millisecond), b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0)))
+		list = append(list, b.packet(b.hop("mix1", 35*time.Millisecond), b.hop("mix2", 0), b.hop("mix3", 0), b.hop("service", 0)))
 	}
-	eventually(t, "packets taken", &n.Counters.Received, packets)
+	send(t, c, list[0])
+	eventually(t, "connected", &n.Counters.Received, 1)
+	for _, p := range list[1:] {
+		send(t, c, p) // most of them lie unread while the node drains
+	}
+	ended := make(chan struct{})
+	go func() { // as a link does
+		defer close(ended)
+		_, _, _ = c.ReadFrame(make([]byte, n.end.FrameSize()), 0)
+		_ = c.Close()
+	}()
+	came := make(chan int, 1)
+	go func() { // meanwhile, or the links fill up
+		for i := range packets {
+			select {
+			case <-arrived:
+			case <-time.After(10 * time.Second):
+				came <- i
+				return
+			}
+		}
+		came <- packets
+	}()
 	if err := n.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for i := range packets {
-		select {
-		case <-arrived:
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%d of %d packets left before the end", i, packets)
-		}
+	if i := <-came; i != packets {
+		t.Fatalf("%d of %d packets left before the end", i, packets)
 	}
+	<-ended
 	// Nothing more is taken.
 	for deadline := time.Now().Add(10 * time.Second); c.WriteFrame(wire.KindPacket, nil) == nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -61,7 +61,7 @@ func (n *Node) forward(u sphinx.Unwrapped, packet []byte) {
 			n.Counters.Misrouted.Add(1)
 			return
 		}
-		n.send(u.Next, packet)
+		n.send(u.Next, packet, n.Counters.forwarded)
 		return
 	}
 	if u.Delay > n.cfg.Document.Parameters.MaxDelay()+time.Millisecond {
@@ -121,8 +121,7 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 		if !sleep(ctx, wait) {
 			return
 		}
-		n.Counters.Answered.Add(1)
-		n.send(first, packet)
+		n.send(first, packet, func(written bool) { n.Counters.written(written, &n.Counters.Answered) })
 	})
 }
 

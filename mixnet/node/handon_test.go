@@ -35,7 +35,7 @@ func TestLargeSnapshotPushesNoReplyOut(t *testing.T) {
 	for i := range replies {
 		send(t, mix, b.reply(id, byte(i)))
 	}
-	eventually(t, "replies at the gateway", &n.Counters.Delivered, replies)
+	eventually(t, "replies at the gateway", &n.Counters.Received, replies)
 
 	var got []byte
 	var pieces, arrived, early int
@@ -111,6 +111,9 @@ func TestClientsAreBounded(t *testing.T) {
 	}
 	buf := make([]byte, n.end.FrameSize())
 	refused := b.dialNew("gateway")
+	if kind, _, err := refused.ReadFrame(buf, 20*time.Second); err != nil || kind != wire.KindFull {
+		t.Errorf("a client more than there may be gets a frame of kind %d, %v", kind, err)
+	}
 	if _, _, err := refused.ReadFrame(buf, 20*time.Second); err == nil {
 		t.Error("a client more than there may be is served")
 	}

@@ -59,13 +59,17 @@ func TestKilledNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		for { // until it is killed
-			fmt.Printf("forwarded %d replayed %d\n", node.Counters.Forwarded.Load(), node.Counters.Replayed.Load())
+			held := 0 // the node of the following layer takes none
+			for _, l := range node.ties.Load().links {
+				held += l.Len()
+			}
+			fmt.Printf("to forward %d replayed %d\n", held, node.Counters.Replayed.Load())
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }
 
-// start runs the node's process; the second value waits until it says so.
+// startKilled runs the node's process; the second value waits until it says so.
 func startKilled(t *testing.T, env string) (kill func(), says func(want string)) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledNode$")
@@ -120,16 +124,16 @@ func TestReplayedAfterAKill(t *testing.T) {
 	env := dir + " " + hex.EncodeToString(b.identity["mix1"].Seed())
 
 	kill, says := startKilled(t, env)
-	says("forwarded 0 replayed 0")
+	says("to forward 0 replayed 0")
 	send(t, b.dial("gateway", "mix1"), bytes.Clone(seen))
-	says("forwarded 1 replayed 0")
+	says("to forward 1 replayed 0")
 	kill()
 
 	_, says = startKilled(t, env)
-	says("forwarded 0 replayed 0")
+	says("to forward 0 replayed 0")
 	c := b.dial("gateway", "mix1")
 	send(t, c, seen)
-	says("forwarded 0 replayed 1")
+	says("to forward 0 replayed 1")
 	send(t, c, fresh)
-	says("forwarded 1 replayed 1")
+	says("to forward 1 replayed 1")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"mailproxy/internal/accept"
@@ -12,23 +13,18 @@ import (
 	"mailproxy/mixnet/wire"
 )
 
-// maxHandshakes bounds connections that have not yet proved a key.
-const maxHandshakes = 256
-
 // accept takes connections until taking ends, which is no later than ctx.
 func (n *Node) accept(ctx, taking context.Context) {
-	handshakes := make(chan struct{}, maxHandshakes)
 	err := accept.Loop(taking, n.cfg.Listener, n.log, func(raw net.Conn) {
-		select {
-		case handshakes <- struct{}{}:
-		default:
+		done, ok := n.handshakes.begin(raw, n.ties.Load().sources)
+		if !ok {
 			n.Counters.Refused.Add(1)
 			_ = raw.Close() // too many that prove nothing
 			return
 		}
 		n.wg.Go(func() {
 			conn, err := n.end.Accept(taking, raw, n.mayConnect)
-			<-handshakes
+			done()
 			if err != nil {
 				n.Counters.Refused.Add(1)
 				n.log.Debug("node: connection refused", "err", err)
@@ -42,8 +38,8 @@ func (n *Node) accept(ctx, taking context.Context) {
 	}
 }
 
-// serve reads packets from conn until it or taking ends. What it has read is
-// worked on until ctx ends.
+// serve reads packets from conn until it ends. Once taking has ended, Drain sees to
+// that. What it has read is worked on until ctx ends.
 func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 	if !n.track(taking, conn) {
 		return
@@ -57,9 +53,9 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 	var limit *bucket
 	if client {
 		idle = clientIdle
-		limit = newBucket(n.cfg.Document.Parameters)
-		leave, ok := n.serveClient(ctx, conn)
-		if !ok {
+		var leave func()
+		var ok bool
+		if limit, leave, ok = n.serveClient(ctx, taking, conn); !ok {
 			return
 		}
 		defer leave()
@@ -118,15 +114,29 @@ func (n *Node) untrack(conn *wire.Conn) {
 	n.mu.Unlock()
 }
 
-// send queues a packet for the next hop.
-func (n *Node) send(to sphinx.NodeID, packet []byte) {
-	link := n.link(to)
-	if link == nil {
-		n.Counters.Dropped.Add(1) // it has left the network while the packet waited
-		return
+// send queues a packet for the next hop. Counters are told through done what became
+// of it.
+func (n *Node) send(to sphinx.NodeID, packet []byte, done func(written bool)) {
+	f := wire.Frame{Kind: wire.KindPacket, Body: packet, Done: done}
+	if link := n.link(to); link != nil {
+		link.Put(f)
+	} else if done != nil {
+		done(false) // it has left the network while the packet waited
 	}
-	if link.Put(wire.Frame{Kind: wire.KindPacket, Body: packet}) {
-		n.Counters.Dropped.Add(1)
+}
+
+// forwarded counts a packet that has been written to the next hop, or that a queue
+// dropped.
+func (c *Counters) forwarded(written bool) { c.written(written, &c.Forwarded) }
+
+// delivered likewise counts a reply for a client.
+func (c *Counters) delivered(written bool) { c.written(written, &c.Delivered) }
+
+// written counts a packet under as if it was written, and otherwise as dropped.
+func (c *Counters) written(written bool, as *atomic.Uint64) {
+	if written {
+		as.Add(1)
+	} else {
+		c.Dropped.Add(1)
 	}
-	n.Counters.Forwarded.Add(1)
 }

@@ -35,7 +35,11 @@ type loopOut struct {
 }
 
 // sendLoops sends loops at the times of a Poisson process, until ctx ends: a packet
-// around the whole network, back to this node, that looks like any other.
+// around the whole network, back to this node. To the mixes on its way it looks like
+// any other. Not to the gateway that a mix's loop passes: packets from the last layer
+// end there, all but these, which go on to the first. A gateway can let them pass and
+// drop others, or the other way around; what it does to its clients' packets only
+// clients' own loops show.
 func (n *Node) sendLoops(ctx context.Context) {
 	var seed [32]byte
 	crand.Read(seed[:]) // never fails
@@ -86,7 +90,7 @@ func (n *Node) sendLoop(view *directory.View, random *rand.Rand) error {
 	n.expect(id, delays+p.ReplySlack())
 	n.loops.mu.Unlock()
 	n.loops.Sent()
-	n.send(path[0].ID, packet)
+	n.send(path[0].ID, packet, nil) // it was never received, and counts among the loops
 	return nil
 }
 

@@ -164,7 +164,7 @@ func (c *collector) plain(send sender) {
 	for label, q := range map[string]float64{"0.5": 0.5, "0.99": 0.99, "1": 1} {
 		send(lateDesc, gauge, late.quantile(q).Seconds(), label)
 	}
-	send(delayFullDesc, gauge, metrics.Coarse(n.delay.len(), delayQueue))
+	send(delayFullDesc, gauge, metrics.Coarse(n.delay.len(), n.delay.limit))
 	docs := n.views.Documents()
 	for id, l := range n.ties.Load().links {
 		peer := nameOf(docs, id)

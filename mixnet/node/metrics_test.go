@@ -94,8 +94,8 @@ func TestFigures(t *testing.T) {
 
 	// What is not held at its moment helps to follow packets.
 	n.Counters.BadPayload.Add(100 * faultStep)
-	if again := gather(t, held); again["mixnet_packets_dropped_total reason=payload"] != 0 {
-		t.Error("what anybody may get changes within a period")
+	if again, ok := gather(t, held)["mixnet_packets_dropped_total reason=payload"]; !ok || again != 0 {
+		t.Errorf("what anybody may get is %v, %v within the period, want what it was, 0", again, ok)
 	}
 }
 

@@ -53,12 +53,19 @@ func ServiceRecipient(kind string) (r sphinx.Recipient) {
 // a gateway is to give it to: the SHA-256 of the client's link key.
 func ClientRecipient(link directory.Key) sphinx.Recipient { return sha256.Sum256(link[:]) }
 
-// Bounds of a node. A packet takes about 10 KB.
+// Bounds of a node. A packet takes about 10 KB. docs/performance.md says what that
+// amounts to.
 const (
-	linkQueue    = 2048  // frames waiting for one peer
-	delayQueue   = 20000 // packets waiting out their delay
-	answersAtOne = 128   // queries being answered at one time
+	linkQueue    = 2048   // frames waiting for one peer
+	delayRate    = 50_000 // packets a second that may wait out the mean delay: no mix is planned for as many
+	leastDelayed = 2048   // packets that may, however short the delay is
+	answersAtOne = 128    // queries being answered at one time
 )
+
+// delayQueue is how many packets may wait out their delay at one time.
+func delayQueue(p directory.Parameters) int {
+	return max(leastDelayed, int(delayRate*time.Duration(p.MixDelay).Seconds()))
+}
 
 // Config says which node to run. Document, Identity, Keys and Listener are needed.
 type Config struct {
@@ -123,6 +130,8 @@ type Node struct {
 	stopTaking context.CancelFunc // no more packets are taken
 	wg         sync.WaitGroup
 
+	handshakes handshakes
+
 	clients   clients   // of a gateway
 	snapshots snapshots // likewise
 	loops     loops
@@ -149,13 +158,8 @@ func Start(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start node: %w", err)
 	}
-	var self *directory.Node
-	for i := range cfg.Document.Nodes {
-		if n := &cfg.Document.Nodes[i]; n.Identity == end.Key() && n.Role != directory.RoleDirectory {
-			self = n
-		}
-	}
-	if self == nil {
+	self := cfg.Document.Node((&directory.Node{Identity: end.Key()}).ID())
+	if self == nil || self.Role == directory.RoleDirectory {
 		return nil, errors.New("start node: its identity key is no mix's, gateway's or service node's in the network document")
 	}
 	dir, err := authority.NewClient(cfg.Document, cfg.Identity)
@@ -171,16 +175,16 @@ func Start(cfg Config) (*Node, error) {
 		views: directory.NewViews(cfg.Document), dir: dir,
 		services: map[sphinx.Recipient]Service{},
 		answers:  make(chan struct{}, answersAtOne),
-		clients:  clients{limit: cfg.MaxClients, ends: map[sphinx.Recipient]*clientEnd{}},
+		clients:  clients{limit: cfg.MaxClients, p: cfg.Document.Parameters, ends: map[sphinx.Recipient]*clientEnd{}},
 		loops:    loops{out: map[loopID]loopOut{}},
 		conns:    map[*wire.Conn]struct{}{},
 	}
 	for kind, s := range cfg.Services {
 		n.services[ServiceRecipient(kind)] = s
 	}
-	n.delay = newDelayLine(delayQueue, func(to sphinx.NodeID, packet []byte, late time.Duration) {
+	n.delay = newDelayLine(delayQueue(cfg.Document.Parameters), func(to sphinx.NodeID, packet []byte, late time.Duration) {
 		n.Counters.late(late)
-		n.send(to, packet)
+		n.send(to, packet, n.Counters.forwarded)
 	})
 	if cfg.Earlier != nil {
 		n.views.Behind(cfg.Earlier)
@@ -210,8 +214,8 @@ func Start(cfg Config) (*Node, error) {
 // Name returns the node's name in the document.
 func (n *Node) Name() string { return n.self.Name }
 
-// Descriptor returns the node's entry in the document.
-func (n *Node) Descriptor() directory.Node { return *n.self }
+// Entry returns the node's entry in the document.
+func (n *Node) Entry() directory.Node { return *n.self }
 
 // Close stops the node and waits for everything it started.
 func (n *Node) Close() error {

@@ -89,6 +89,7 @@ func TestEachReasonIsItsOwn(t *testing.T) {
 			t.Errorf("%s: %d packets are counted as dropped, want 1", test.name, got-all)
 		}
 	}
+	b.accept("mix2")
 	eventually(t, "only the one that was then replayed went on", &c.Forwarded, 1)
 	if got, want := c.Received.Load(), c.Forwarded.Load()+dropped(c); got != want {
 		t.Errorf("%d packets came, and %d are accounted for", got, want)
@@ -240,6 +241,7 @@ func TestPastItsEpoch(t *testing.T) {
 	over := p.EpochStart(e + 1).Add(p.KeyGrace())
 	set(over.Add(-1))
 	send(t, conn, first)
+	b.accept("mix2")
 	eventually(t, "in the last moment", &n.Counters.Forwarded, 1)
 	set(over)
 	send(t, conn, second)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"net/netip"
 
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
@@ -14,6 +15,16 @@ import (
 type ties struct {
 	links map[sphinx.NodeID]*wire.Link      // to the peers this node may send to
 	peers map[directory.Key]*directory.Node // those that may connect to it
+	// sources are the addresses of peers, as far as the document has addresses and no
+	// names, and they are no loopback addresses.
+	sources map[netip.Addr]bool
+}
+
+// addSource notes from where a peer may come.
+func (t *ties) addSource(peer *directory.Node) {
+	if a, err := netip.ParseAddrPort(peer.Address); err == nil && !a.Addr().IsLoopback() {
+		t.sources[a.Addr().Unmap()] = true
+	}
 }
 
 // link returns the link to a peer, or nil if packets may not go there.
@@ -62,8 +73,9 @@ func (n *Node) arrange() error {
 	n.arranging.Lock()
 	defer n.arranging.Unlock()
 	old, next := n.ties.Load(), &ties{
-		links: map[sphinx.NodeID]*wire.Link{},
-		peers: map[directory.Key]*directory.Node{},
+		links:   map[sphinx.NodeID]*wire.Link{},
+		peers:   map[directory.Key]*directory.Node{},
+		sources: map[netip.Addr]bool{},
 	}
 	docs := n.views.Documents()
 	for _, d := range docs { // the newest first: it says where a peer is
@@ -74,15 +86,15 @@ func (n *Node) arrange() error {
 			}
 			if follows(peer, n.self) && next.peers[peer.Identity] == nil {
 				next.peers[peer.Identity] = peer
+				next.addSource(peer)
 			}
 		}
 	}
 	n.ties.Store(next)
-	for id, l := range old.links {
+	for id := range old.links {
 		if next.links[id] == nil {
 			n.stops[id]()
 			delete(n.stops, id)
-			n.Counters.Dropped.Add(uint64(l.Len()))
 		}
 	}
 	// A node that came as a client of this gateway, when it was not known yet, is to

@@ -20,6 +20,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"sync"
 	"time"
 
 	"mailproxy/mixnet/directory"
@@ -31,6 +32,9 @@ const (
 	KindReply  byte = 2 // gateway to client: SURB id (16 bytes), then the reply's payload
 	// KindSnapshot, gateway to client, is a piece of an epoch's snapshot.
 	KindSnapshot byte = 3
+	// KindFull, gateway to client, says that it serves as many clients as it may. The
+	// connection ends.
+	KindFull byte = 4
 )
 
 const (
@@ -72,6 +76,7 @@ type End struct {
 	size  int // of a frame's body
 	proto string
 	tap   Tap
+	open  func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewEnd makes an end that is known by identity, for frames that hold bodies of
@@ -86,6 +91,7 @@ func NewEnd(identity ed25519.PrivateKey, packet int, tap Tap) (*End, error) {
 		size:  packet,
 		proto: fmt.Sprintf("mailproxy/1/%d", packet), // both must mean the same frames
 		tap:   tap,
+		open:  new(net.Dialer).DialContext,
 	}
 	copy(e.key[:], identity.Public().(ed25519.PublicKey))
 	return e, nil
@@ -167,8 +173,7 @@ func peerKey(s tls.ConnectionState) (k directory.Key, err error) {
 func (e *End) Dial(ctx context.Context, address string, peer directory.Key) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", address)
+	raw, err := e.open(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -228,6 +233,9 @@ type Conn struct {
 	peer directory.Key
 	out  []byte // the frame being written
 	in   []byte // the frame being read, and one byte
+
+	mu     sync.Mutex // guards ending, and orders deadlines of reads
+	ending time.Time  // no read waits longer; zero before Finish
 }
 
 // Peer returns the key that the other end proved.
@@ -261,17 +269,44 @@ func (c *Conn) ReadFrame(buf []byte, idle time.Duration) (kind byte, body []byte
 	if idle > 0 {
 		deadline = time.Now().Add(idle)
 	}
-	if err := c.conn.SetReadDeadline(deadline); err != nil {
+	if err := c.readUntil(deadline); err != nil {
 		return 0, nil, fmt.Errorf("read frame: %w", err)
 	}
 	buf = buf[:c.end.FrameSize()]
 	if err := c.read(buf); err != nil {
 		return 0, nil, fmt.Errorf("read frame: %w", err)
 	}
-	if buf[1]|buf[2]|buf[3] != 0 || buf[0] < KindPacket || buf[0] > KindSnapshot {
+	if buf[1]|buf[2]|buf[3] != 0 || buf[0] < KindPacket || buf[0] > KindFull {
 		return 0, nil, fmt.Errorf("read frame: %w", ErrFrame)
 	}
 	return buf[0], buf[FrameHeader:], nil
+}
+
+// readUntil sets when the next read gives up.
+func (c *Conn) readUntil(deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending.IsZero() && (deadline.IsZero() || c.ending.Before(deadline)) {
+		deadline = c.ending
+	}
+	return c.conn.SetReadDeadline(deadline)
+}
+
+// Finish tells the other end that this one will not write any more. That ends the
+// connection for a Link, which then closes it behind all that it has sent; reads
+// here return that, and give up after so long.
+func (c *Conn) Finish(within time.Duration) error {
+	c.mu.Lock()
+	c.ending = time.Now().Add(within)
+	err := c.conn.SetReadDeadline(c.ending)
+	c.mu.Unlock()
+	if half, ok := c.conn.NetConn().(interface{ CloseWrite() error }); ok && err == nil {
+		err = half.CloseWrite() // no close_notify, see Close
+	}
+	if err != nil {
+		return fmt.Errorf("finish link: %w", err)
+	}
+	return nil
 }
 
 // maxRecord is the most that a TLS record holds, RFC 8446 section 5.1.
