@@ -3,6 +3,7 @@ package builtin
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"mailproxy/mixclient"
@@ -20,19 +21,18 @@ type link interface {
 func (c *Client) connect(ctx context.Context) {
 	backoff := wire.Backoff{First: 200 * time.Millisecond, Most: 30 * time.Second}
 	for ctx.Err() == nil {
-		connected, slept, err := c.attempt(ctx)
+		began := time.Now()
+		slept, err := c.attempt(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		c.setLink(nil, offlineReason(err))
-		if connected || slept {
-			backoff.Reset()
-		}
 		if slept {
+			backoff.Reset()
 			c.log.Debug("network client: the machine slept; connecting anew")
 			continue
 		}
-		wait := backoff.Next()
+		wait := backoff.Ended(began)
 		c.log.Debug("network client: offline", "err", err, "retry", wait)
 		select {
 		case <-ctx.Done():
@@ -45,7 +45,7 @@ func (c *Client) connect(ctx context.Context) {
 
 // attempt connects once, and sends and receives until that ends: when the machine
 // slept, at once. Whatever the connection was before, it is most likely dead.
-func (c *Client) attempt(ctx context.Context) (connected, slept bool, err error) {
+func (c *Client) attempt(ctx context.Context) (slept bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan bool)
 	go func() {
@@ -63,15 +63,23 @@ func (c *Client) attempt(ctx context.Context) (connected, slept bool, err error)
 	}()
 	conn, err := c.dial(ctx)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
-	return true, false, c.session(ctx, conn)
+	return false, c.session(ctx, conn)
 }
+
+// errFull is a gateway that serves as many clients as it may.
+var errFull = errors.New("the gateway has no room")
 
 // offlineReason says to a user why the gateway is not reached.
 func offlineReason(err error) string {
 	if errors.Is(err, wire.ErrPeer) {
 		return "the gateway proved another key than the network document names; if this persists, ask your provider for a newer document"
+	}
+	if errors.Is(err, errFull) {
+		// No other is taken by itself: who fills up honest gateways, which costs
+		// little, would choose everybody's gateway.
+		return "the gateway has no room at present; trying again. If this persists, name another gateway in the configuration"
 	}
 	return "the gateway cannot be reached; trying again"
 }
@@ -85,7 +93,13 @@ const linkQueue = 16
 // sixty would have come.
 const gatewaySilence = 20 * time.Second
 
-// session sends and receives on conn until it fails.
+// taken is when a connection over which nothing has come counts as one all the same:
+// the gateway may have no snapshot to give. A gateway that refuses does so at once,
+// but later than the handshake ends here (TLS 1.3).
+const taken = 5 * time.Second
+
+// session sends and receives on conn until it fails. Nothing is sent before the
+// gateway's first frame, or, without one, before a while has passed.
 func (c *Client) session(ctx context.Context, conn link) error {
 	ctx, cancel := context.WithCancel(ctx)
 	queue := wire.NewQueue(linkQueue)
@@ -104,7 +118,17 @@ func (c *Client) session(ctx context.Context, conn link) error {
 			}
 		}
 	}()
-	c.setLink(queue, "")
+	var once sync.Once
+	up := func() { once.Do(func() { c.setLink(queue, "") }) }
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		select {
+		case <-ctx.Done():
+		case <-time.After(taken):
+			up()
+		}
+	}()
 	p := c.doc.Parameters
 	idle := gatewaySilence + 20*time.Duration(p.MixDelay) + time.Duration(20/p.Rate()*float64(time.Second))
 	buf := make([]byte, wire.FrameHeader+c.doc.Parameters.Packet())
@@ -114,8 +138,13 @@ func (c *Client) session(ctx context.Context, conn link) error {
 		var kind byte
 		var body []byte
 		kind, body, err = conn.ReadFrame(buf, idle)
+		if err == nil && kind != wire.KindFull {
+			up()
+		}
 		switch {
 		case err != nil:
+		case kind == wire.KindFull:
+			err = errFull
 		case kind == wire.KindReply:
 			c.landed(body)
 		case kind == wire.KindSnapshot:
@@ -125,6 +154,7 @@ func (c *Client) session(ctx context.Context, conn link) error {
 		}
 	}
 	cancel()
+	<-waited
 	_ = conn.Close() // given up
 	return errors.Join(err, <-written)
 }

@@ -340,7 +340,7 @@ func TestLoopsOverASleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newLinkBench(t)
 		b.talk()
-		synctest.Wait()
+		time.Sleep(2 * time.Second) // until it is connected
 		id := byte(0)
 		send := func(n int) {
 			for range n {
