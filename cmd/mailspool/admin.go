@@ -166,7 +166,7 @@ func (s *service) change(ctx context.Context, given string, fn func(name string)
 	case errors.Is(err, server.ErrNoName):
 		return user{}, s.noUser(name)
 	case errors.Is(err, server.ErrRevoked):
-		return user{}, fmt.Errorf("%s was revoked or deleted, for good", name)
+		return user{}, fmt.Errorf("%s was deleted, for good", name)
 	case err != nil:
 		return user{}, err
 	}

@@ -20,10 +20,11 @@ import (
 type user struct {
 	Name           string     `json:"name"`
 	Address        string     `json:"address"`
-	State          string     `json:"state"`    // active, suspended or revoked
-	Identity       string     `json:"identity"` // base64 of the Ed25519 key
-	Version        uint64     `json:"version"`  // of its bundle
-	Spool          string     `json:"spool"`    // hex
+	State          string     `json:"state"`              // active, suspended or revoked
+	Withheld       bool       `json:"withheld,omitempty"` // revoked, and suspended as well: its blocks are kept back
+	Identity       string     `json:"identity"`           // base64 of the Ed25519 key
+	Version        uint64     `json:"version"`            // of its bundle
+	Spool          string     `json:"spool"`              // hex
 	Blocks         int        `json:"blocks"`
 	ContactBlocks  int        `json:"contact_blocks"`
 	StrangerBlocks int        `json:"stranger_blocks"`
@@ -52,7 +53,7 @@ func userOf(u server.User, provider string) user {
 	out.Bytes = int64(out.Blocks) * spool.BlockSize
 	switch {
 	case u.Revoked:
-		out.State = revoked
+		out.State, out.Withheld = revoked, u.Suspended
 	case u.Suspended:
 		out.State = suspended
 	}

@@ -61,6 +61,9 @@ type oneUser struct {
 func (o *oneUser) show(u user) error {
 	return show(o.JSON, u, func(w *tabwriter.Writer) {
 		fmt.Fprintf(w, "address\t%s\nstate\t%s\nsince\t%s\nidentity\t%s\nbundle version\t%d\nspool\t%s\n", u.Address, u.State, day(u.Since), u.Identity, u.Version, u.Spool)
+		if u.Withheld {
+			fmt.Fprintf(w, "suspended\tits blocks cannot be read; \"user resume\" lets them\n")
+		}
 		fmt.Fprintf(w, "blocks\t%d (%d from contacts, %d from strangers), %s\noldest block\t%s\n", u.Blocks, u.ContactBlocks, u.StrangerBlocks, size(u.Bytes), day(u.Oldest))
 	})
 }

@@ -129,6 +129,7 @@ type Store struct {
 	counted    chan struct{} // closed when usage is
 	countedOK  bool          // set before
 	collecting sync.Mutex    // held by who gives room back
+	counting   sync.Mutex    // held by who counts blocks anew, and who removes a file for its count
 	cancel     context.CancelFunc
 	collector  sync.WaitGroup
 }
@@ -175,7 +176,11 @@ func Open(o Options) (*Store, error) {
 		s.collectUntil(ctx, func() error {
 			return s.db.View(func(tx *store.Tx) error {
 				close(began)
-				return s.count(ctx, tx)
+				found, err := count(ctx, tx)
+				if err == nil {
+					s.usage.add(found)
+				}
+				return err
 			})
 		})
 	})

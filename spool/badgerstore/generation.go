@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"mailproxy/internal/store"
+	"mailproxy/spool"
 )
 
-// generationShift leaves each generation sequence numbers for half a thousand
-// million blocks of each spool, and more than enough generations: they are counted in
-// seconds.
-const generationShift = 29
+// generationShift is where the generation is in a sequence number. Daemons look at it
+// too, to see that the store was restored.
+const generationShift = spool.GenerationShift
 
 // last returns the sequence number that a spool has given last, or may have: a
 // store that was restored does not know what was given after its backup was made,

@@ -137,8 +137,10 @@ func (s *Store) Revoke(ctx context.Context, name string, erase bool, now time.Ti
 			if n.Suspended {
 				b.stats.Suspended--
 			}
-			n.Revoked, n.Suspended, n.Bundle = true, false, spool.SignedBundle{}
-			r.Revoked, r.Suspended = true, false
+			// A suspension stays: whoever has stolen a key can sign a revocation,
+			// and must not read by it.
+			n.Revoked, n.Bundle = true, spool.SignedBundle{}
+			r.Revoked = true
 			if err := putName(b.Tx, name, n); err != nil {
 				return err
 			}
@@ -173,8 +175,8 @@ func (s *Store) Suspend(ctx context.Context, name string, suspended bool) error 
 		switch {
 		case err != nil:
 			return err
-		case n.Revoked:
-			return server.ErrRevoked
+		case r.Erased:
+			return server.ErrRevoked // nothing is left to be kept back
 		case n.Suspended == suspended:
 			return nil
 		}
@@ -183,9 +185,11 @@ func (s *Store) Suspend(ctx context.Context, name string, suspended bool) error 
 			return err
 		}
 		b.setSpool(n.Spool, r)
-		if suspended {
+		switch {
+		case n.Revoked: // not counted
+		case suspended:
 			b.stats.Suspended++
-		} else {
+		default:
 			b.stats.Suspended--
 		}
 		return nil

@@ -51,9 +51,8 @@ func (u *usage) of(n uint32) int64 {
 	return u.live[n]
 }
 
-// count adds the blocks that a snapshot has. While it goes on, some may be
-// removed, so that there are less than none.
-func (s *Store) count(ctx context.Context, tx *store.Tx) error {
+// count counts the blocks that a snapshot has, by file.
+func count(ctx context.Context, tx *store.Tx) (map[uint32]int64, error) {
 	found := make(map[uint32]int64)
 	n := 0
 	err := tx.Iterate(store.Range{Prefix: []byte("m"), Values: true}, func(i store.Item) error {
@@ -72,14 +71,27 @@ func (s *Store) count(ctx context.Context, tx *store.Tx) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("count blocks in files: %w", err)
+		return nil, fmt.Errorf("count blocks in files: %w", err)
 	}
-	s.usage.mu.Lock()
-	defer s.usage.mu.Unlock()
+	return found, nil
+}
+
+// add adds what a snapshot had to what has changed since it was taken. While it was
+// counted, blocks may have been removed, so that there were less than none.
+func (u *usage) add(found map[uint32]int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	for file, n := range found {
-		s.usage.live[file] += n
+		u.live[file] += n
 	}
-	return nil
+}
+
+// replace puts a new count in the old one's place, all at once: to see a file
+// without its blocks, for a moment, is to remove it.
+func (u *usage) replace(found map[uint32]int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.live = found
 }
 
 // collectUntil removes files without blocks and moves blocks out of others, until
@@ -130,14 +142,11 @@ func (s *Store) collect(ctx context.Context, slack int64) error {
 		var emptiest blockfile.File
 		share := 1.0
 		for _, f := range files {
-			n := s.usage.of(f.Number)
-			if n == 0 && !f.Open {
-				if err := s.files.Remove(f.Number); err != nil {
-					return err
-				}
-				s.usage.mu.Lock()
-				delete(s.usage.live, f.Number)
-				s.usage.mu.Unlock()
+			n, gone, err := s.removeEmpty(f)
+			if err != nil {
+				return err
+			}
+			if gone {
 				continue
 			}
 			live += n
@@ -158,6 +167,23 @@ func (s *Store) collect(ctx context.Context, slack int64) error {
 			return err
 		}
 	}
+}
+
+// removeEmpty removes a file that has no block any more and gets none, or says how
+// many it has. Nobody counts meanwhile.
+func (s *Store) removeEmpty(f blockfile.File) (n int64, gone bool, err error) {
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	if n = s.usage.of(f.Number); n != 0 || f.Open {
+		return n, false, nil
+	}
+	if err := s.files.Remove(f.Number); err != nil {
+		return 0, false, err
+	}
+	s.usage.mu.Lock()
+	defer s.usage.mu.Unlock()
+	delete(s.usage.live, f.Number)
+	return 0, true, nil
 }
 
 // GC gives back to the disk all that removed blocks and records still take, and

@@ -128,3 +128,55 @@ func TestGC(t *testing.T) {
 	}
 	clean(t, s)
 }
+
+// While blocks are counted anew, no file looks as if it had none: whoever gives
+// room back would remove it with all that it holds.
+func TestRecountRemovesNothing(t *testing.T) {
+	s, id := twenty(t, Options{Dir: t.TempDir(), FileBlocks: 4, Slack: 1 << 30})
+	<-s.counted
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if n := s.usage.of(2); n != 4 {
+				t.Errorf("file 2 seems to have %d blocks", n)
+				return
+			}
+		}
+	})
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := s.collect(t.Context(), 1<<30); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 300 {
+		if err := s.recount(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	wg.Wait()
+	for seq := uint64(1); seq <= 20; seq++ {
+		if r, err := s.Read(t.Context(), id, 0, seq); err != nil || r.Seq != seq {
+			t.Fatalf("Read(%d) = %d, %v", seq, r.Seq, err)
+		}
+	}
+	clean(t, s)
+
+	// Who counts waits for who removes.
+	s.counting.Lock()
+	done := make(chan error)
+	go func() { done <- s.recount() }()
+	select {
+	case <-done:
+		t.Error("blocks were counted while a file could be removed")
+	case <-time.After(20 * time.Millisecond):
+		s.counting.Unlock()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

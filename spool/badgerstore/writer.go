@@ -233,13 +233,19 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.update(ctx, 0, func(*batch) error { return nil })
 }
 
-// recount counts the blocks in files anew. Only the writer may call it.
+// recount counts the blocks in files anew. Only the writer may call it. Until it is
+// done, the old count stays, and no file goes.
 func (s *Store) recount() error {
 	<-s.counted
-	s.usage.mu.Lock()
-	s.usage.live = make(map[uint32]int64)
-	s.usage.mu.Unlock()
-	return s.db.View(func(tx *store.Tx) error { return s.count(context.Background(), tx) })
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	return s.db.View(func(tx *store.Tx) error {
+		found, err := count(context.Background(), tx)
+		if err == nil {
+			s.usage.replace(found)
+		}
+		return err
+	})
 }
 
 // spool returns a copy of a spool's record, or ErrNoSpool.

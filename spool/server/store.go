@@ -62,7 +62,7 @@ type Store interface {
 
 	// Revoke takes a name back for good and appends that to the key log. Lookup
 	// and Publish then fail with ErrRevoked, and so do appends to the spool; what
-	// it holds can be read. With erase, the spool goes as well: it is as if revoked
+	// it holds can be read, unless the name is suspended, which it stays. With erase, the spool goes as well: it is as if revoked
 	// at once, reads fail with ErrRevoked, and the blocks are gone when Revoke
 	// returns. If it is interrupted, Sweep goes on with it. Neither the name nor the spool's
 	// id is ever free again. It may be repeated, also to erase what was only
@@ -70,8 +70,9 @@ type Store interface {
 	Revoke(ctx context.Context, name string, erase bool, now time.Time) error
 
 	// Suspend keeps a name from publishing, and its spool from taking and giving
-	// blocks, with ErrSuspended, until it is called with false. It locks the rows
-	// of the name and the spool.
+	// blocks, with ErrSuspended, until it is called with false. Of a revoked name it
+	// keeps the spool from giving blocks; only where that was erased it fails with
+	// ErrRevoked. It locks the rows of the name and the spool.
 	Suspend(ctx context.Context, name string, suspended bool) error
 
 	// SetAppendKey sets the append key of a spool. It fails with ErrStale unless

@@ -100,6 +100,27 @@ func testRevoke(t *testing.T, s server.Store) {
 	must(t, s.Suspend(ctx, "alice", true)) // which keeps nobody from leaving
 	must(t, s.Revoke(ctx, "alice", false, start))
 	must(t, s.Revoke(ctx, "alice", false, start))
+	// Nor does leaving end it: a revocation is signed by whoever has the key.
+	suspended := func(step string, want server.Stats) {
+		t.Helper()
+		for _, cursor := range []uint64{0, 1} {
+			if r, err := s.Read(ctx, e.Spool, cursor, 1); !errors.Is(err, server.ErrSuspended) || r.Block != nil {
+				t.Fatalf("%s: Read from %d: %d, %v", step, cursor, r.Seq, err)
+			}
+		}
+		if i := info(t, s, e.Spool); !i.Revoked || !i.Suspended || i.Blocks != [server.Lanes]int{1, 0, 0} {
+			t.Fatalf("%s: Spool = %+v", step, i)
+		}
+		if st, err := s.Stats(ctx); err != nil || st.Names != want.Names || st.Suspended != want.Suspended || st.Revoked != want.Revoked {
+			t.Fatalf("%s: Stats = %+v, %v", step, st, err)
+		}
+	}
+	suspended("revoked while suspended", server.Stats{Revoked: 1})
+	must(t, s.Suspend(ctx, "alice", false))
+	expect(t, s, e.Spool, 0, 1, 1, 1, 1, 1, 1)
+	must(t, s.Suspend(ctx, "alice", true))
+	suspended("suspended after it was revoked", server.Stats{Revoked: 1})
+	must(t, s.Suspend(ctx, "alice", false))
 	got, err := s.Lookup(ctx, "alice")
 	want(t, "Lookup", err, server.ErrRevoked)
 	if got.Log != (server.LogPlace{Index: 1, Kind: spool.LogRevoked, Version: 1}) || got.Bundle.Body != nil || !got.Identity.Equal(e.Identity) {
@@ -114,7 +135,6 @@ func testRevoke(t *testing.T, s server.Store) {
 	want(t, "Publish newer", s.Publish(ctx, e2, server.Publication{Now: start}), server.ErrRevoked)
 	want(t, "Publish as another", s.Publish(ctx, other, Create()), server.ErrRevoked)
 	want(t, "Publish the spool", s.Publish(ctx, bob, Create()), server.ErrWrongSpool)
-	want(t, "Suspend", s.Suspend(ctx, "alice", true), server.ErrRevoked)
 	want(t, "SetAppendKey", s.SetAppendKey(ctx, e.Spool, make([]byte, 32), 1), server.ErrRevoked)
 	_, err = s.Append(ctx, Append(e.Spool, 2, start))
 	want(t, "Append", err, server.ErrRevoked)
@@ -150,8 +170,10 @@ func testErase(t *testing.T, s server.Store) {
 	wg.Wait()
 	must(t, s.Trim(ctx, alice.Spool, 150, start))
 	must(t, s.Revoke(ctx, "alice", false, start))
+	must(t, s.Suspend(ctx, "alice", true))
 	must(t, s.Revoke(ctx, "alice", true, start))
 	must(t, s.Revoke(ctx, "alice", true, start))
+	want(t, "Suspend", s.Suspend(ctx, "alice", false), server.ErrRevoked)
 	want(t, "LogSize", func() error {
 		if n, err := s.LogSize(ctx); n != 3 || err != nil {
 			return fmt.Errorf("%d, %w", n, err)
