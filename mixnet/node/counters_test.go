@@ -26,7 +26,12 @@ func TestCountersAddUp(t *testing.T) {
 		bad[100] ^= 1
 		send(t, c, bad)
 		go func() {
-			for range arrived {
+			for {
+				select {
+				case <-arrived:
+				case <-t.Context().Done():
+					return
+				}
 			}
 		}()
 		b.addUp(n, 21)

@@ -151,7 +151,11 @@ func (b *bench) accept(as string) <-chan []byte {
 			if err != nil {
 				return
 			}
-			packets <- packet
+			select {
+			case packets <- packet:
+			case <-ctx.Done(): // nobody reads them any more
+				return
+			}
 		}
 	}()
 	b.stopPlaying[as] = func() {
