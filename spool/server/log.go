@@ -18,6 +18,9 @@ const logRoom = spool.MaxReplySize - 32
 // noticeWait bounds how long a node that makes its descriptor waits for the store.
 const noticeWait = 5 * time.Second
 
+// noticeRetry is how long it waits between two attempts to read it.
+const noticeRetry = time.Second
+
 // lastHead is the key log's head as it was last computed.
 type lastHead struct {
 	mu   sync.Mutex // guards head and have
@@ -55,22 +58,23 @@ func (s *Server) LogHead(ctx context.Context) (spool.LogHead, error) {
 }
 
 // Notice returns what the service announces in its node's descriptor: the head of
-// the key log. While the store cannot be read it is the last one that could, and
-// before that none.
+// the key log. If the store cannot be read, not even when it is tried again, it is
+// none, which says nothing: an old head would say that what was logged since is not.
 func (s *Server) Notice() []byte {
 	ctx, cancel := context.WithTimeout(context.Background(), noticeWait)
 	defer cancel()
-	head, err := s.LogHead(ctx)
-	if err == nil {
-		return head.Notice()
+	for {
+		head, err := s.LogHead(ctx)
+		if err == nil {
+			return head.Notice()
+		}
+		s.log.Error("spool: the key log's head cannot be read to be announced", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(noticeRetry):
+		}
 	}
-	s.log.Error("spool: the key log's head cannot be announced anew", "err", err)
-	s.head.mu.Lock()
-	defer s.head.mu.Unlock()
-	if !s.head.have {
-		return nil
-	}
-	return s.head.head.Notice()
 }
 
 // prove returns the proof that a record is in the log of that size; none if size is
