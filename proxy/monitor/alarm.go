@@ -26,6 +26,8 @@ const (
 	Rewritten Kind = "log rewritten"
 	// NotLogged: the provider showed keys for a contact that its log does not hold.
 	NotLogged Kind = "keys not in the log"
+	// NotShown: the provider does not give the records of the log that it announces.
+	NotShown Kind = "log not shown"
 	// OwnKey: the log, or a look-up, has a key for an own address that is not its.
 	OwnKey Kind = "false key for your address"
 	// OwnRevoked: the log says that an own address was revoked.
@@ -107,9 +109,16 @@ var texts = map[Kind][2]string{
 			"Keys that you had before stay as they are; trust no new key at {provider} until you know."},
 	NotLogged: {"Warning: {provider} has shown a false key for {address}",
 		"The provider {provider} has shown keys for {address} that are not in its public log of keys, which all users see " +
-			"alike. mailproxy sends no mail to {address} while that is so; it asks again every hour. " + backupOrLie +
+			"alike. mailproxy sends no mail to {address} while that is so; it asks again from time to time. " + backupOrLie +
 			"Ask {address} by another way whether their safety number is the one that mailproxy shows, and tell them and " +
 			"the provider of this message."},
+	NotShown: {"Warning: {provider} does not show its list of keys",
+		"The provider {provider} keeps a public log of all its users' keys. It has announced new entries for a day or longer, and " +
+			"mailproxy was connected and asked for them, but was not given them. So mailproxy cannot see whether there is a " +
+			"false key in it for you. The provider may be overloaded, or its service broken; or " +
+			"somebody holds the entries back to hide a false key. mailproxy cannot tell which. Ask the provider. " +
+			compare + "Until mailproxy can read the log, trust no new key at {provider}, and tell the people who " +
+			"write to you there to compare safety numbers with you. mailproxy goes on asking."},
 	OwnKey: {"Warning: {provider} gives others a false key for your address {address}",
 		"The provider {provider} has entered a key for your own address {address} that is not yours. Others who write to you " +
 			"may have been given it, and what they write could be read by whoever made it. " + backupOrLie +

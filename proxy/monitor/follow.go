@@ -26,6 +26,9 @@ const (
 // after is how long a provider is left alone that refused, or keeps nothing.
 const after = 10 * time.Minute
 
+// enough is how many records a reply brings at least, unless it brings all.
+const enough = spool.MaxLogRecords / 2
+
 // A task is one request.
 type task struct {
 	look       string // this address up; else ask for records
@@ -33,25 +36,21 @@ type task struct {
 	edge       bool
 }
 
-// next says what to ask for, if anything. own are the daemon's addresses there.
-func (p *provider) next(own map[string][32]byte, now time.Time) (t task, ok bool) {
+// asks reports whether the provider is asked for anything at present.
+func (p *provider) asks() bool {
+	return p.rec.Announced && (p.rec.Bad == 0 || p.rec.Bad != p.rec.Since)
+}
+
+// next says which records to ask for, if any. own are the daemon's addresses there.
+func (p *provider) next(own map[string][32]byte) (t task, ok bool) {
 	r := &p.rec
-	if !r.Announced || r.Bad == r.Since && r.Bad != 0 {
+	if !p.asks() {
 		return t, false
 	}
 	first := r.Newest.Size // that has to be seen
 	for addr := range own {
-		n := p.names[addr]
-		if !n.Known && now.Sub(time.Unix(n.Failed, 0)) >= retryFailed {
-			return task{look: addr}, true
-		}
-		if n.Known {
+		if n := p.names[addr]; n.Known {
 			first = min(first, n.Index)
-		}
-	}
-	for addr, n := range p.names {
-		if n.Failed != 0 && now.Sub(time.Unix(n.Failed, 0)) >= retryFailed {
-			return task{look: addr}, true
 		}
 	}
 	switch {
@@ -71,15 +70,16 @@ func (p *provider) next(own map[string][32]byte, now time.Time) (t task, ok bool
 	return task{from: r.Size, size: r.Queue[0].Size}, true
 }
 
-// took takes in the reply to t.
-func (c *change) took(t task, part *client.LogPart) error {
+// took takes in the reply to t. It reports whether that brought little, and not yet
+// the head that was asked for.
+func (c *change) took(t task, part *client.LogPart) (little bool, err error) {
 	r := &c.rec
 	if t.edge && len(r.Queue) == 0 {
 		r.Queue = []head{r.Newest}
 	}
 	// What was asked for may not be wanted any more.
 	if len(r.Queue) == 0 || r.Queue[0].Size != t.size || !t.edge && (!r.Started || r.Size != t.from) {
-		return nil
+		return false, nil
 	}
 	tree, err := r.tree()
 	if t.edge {
@@ -87,7 +87,7 @@ func (c *change) took(t task, part *client.LogPart) error {
 		r.Started, r.From = true, t.from
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	own := map[spool.NameHash]string{}
 	for addr := range c.own {
@@ -103,7 +103,10 @@ func (c *change) took(t task, part *client.LogPart) error {
 	}
 	r.Size, r.Edge = tree.Size(), tree.Edge()
 	c.reach(tree)
-	return nil
+	if len(r.Queue) == 0 {
+		r.Heads, r.Unshown = 0, 0
+	}
+	return len(part.Records) < enough && r.Size < t.size, nil
 }
 
 // passes looks at a record on its way: own and name are the addresses that it is
@@ -148,6 +151,7 @@ func (m *Monitor) Run(ctx context.Context, network mixclient.Network, providers 
 	for {
 		slot := 1 / max(network.Status().QueryRate, 0.001)
 		wait := time.Duration(everySlots * slot * float64(time.Second))
+		mean := wait / everySlots
 		select {
 		case <-ctx.Done():
 			return
@@ -172,7 +176,7 @@ func (m *Monitor) Run(ctx context.Context, network mixclient.Network, providers 
 			continue
 		}
 		for _, service := range list {
-			if t, ok := m.take(service, own); ok {
+			if t, ok := m.take(service, own, mean); ok {
 				m.ask(ctx, network, service, t)
 				break
 			}
@@ -208,19 +212,21 @@ func (m *Monitor) watch(network mixclient.Network, service mixclient.Service, sp
 }
 
 // take says what to ask a service for now. Another engine does not ask it too until
-// done.
-func (m *Monitor) take(service mixclient.Service, own []string) (task, bool) {
+// done. slot is the mean time between two slots for queries.
+func (m *Monitor) take(service mixclient.Service, own []string, slot time.Duration) (t task, ok bool) {
 	if !m.concerns(service.Provider, own) {
 		return task{}, false
 	}
-	mine := m.cfg.Own(service.Provider)
+	mine, now := m.cfg.Own(service.Provider), m.cfg.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.providers[service.Provider]
-	if p == nil || m.asked[service.Provider] || m.cfg.Now().Before(m.waits[service.Provider]) {
+	if p == nil || m.asked[service.Provider] {
 		return task{}, false
 	}
-	t, ok := p.next(mine, m.cfg.Now())
+	if t.look, ok = m.due(p, mine, now, slot); !ok && !now.Before(m.waits[service.Provider]) {
+		t, ok = p.next(mine)
+	}
 	if ok {
 		m.asked[service.Provider] = true
 	}
@@ -234,35 +240,81 @@ func (m *Monitor) ask(ctx context.Context, network mixclient.Network, service mi
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.asked, domain)
+		delete(m.looks, t.look) // it gets another time
 	}()
 	var err error
 	if t.look != "" {
-		name, _ := address.Split(t.look)
-		_, err = m.LookUp(ctx, network, service, "", name)
-		if errors.Is(err, spool.StatusNoUser) || errors.Is(err, spool.StatusRevoked) {
-			missing, before := err, m.name(t.look)
-			err = m.update(domain, func(c *change) { c.missing(t.look, missing) })
-			m.cleared(t.look, before, m.name(t.look))
-		}
+		err = m.askName(ctx, network, service, t.look)
 	} else {
-		var part *client.LogPart
-		part, err = client.New(network, service, client.Signing{}).Log(ctx, t.from, t.size, t.edge)
-		switch {
-		case err == nil:
-			var verdict error
-			err = m.update(domain, func(c *change) { verdict = c.took(t, part) })
-			err = errors.Join(verdict, err)
-		case errors.Is(err, spool.StatusNoLog):
-			err = errors.Join(err, m.update(domain, func(c *change) { c.short(head{Size: t.size}) }))
-		}
+		err = m.askLog(ctx, network, service, t)
 	}
 	if err == nil || errors.Is(err, mixclient.ErrLost) || ctx.Err() != nil {
 		return
 	}
 	m.log.Warn("monitor: a log of keys cannot be followed at present", "provider", domain, "err", err)
+	if t.look != "" {
+		return // others need not wait for that
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.waits[domain] = m.cfg.Now().Add(after/2 + rand.N(after))
+}
+
+// askName looks an address up.
+func (m *Monitor) askName(ctx context.Context, network mixclient.Network, service mixclient.Service, addr string) error {
+	name, _ := address.Split(addr)
+	_, err := m.LookUp(ctx, network, service, "", name)
+	if errors.Is(err, spool.StatusNoUser) || errors.Is(err, spool.StatusRevoked) {
+		missing, before := err, m.name(addr)
+		err = m.update(service.Provider, func(c *change) { c.missing(addr, missing) })
+		m.cleared(addr, before, m.name(addr))
+	}
+	return err
+}
+
+// askLog asks for records, and counts how long that has been in vain.
+func (m *Monitor) askLog(ctx context.Context, network mixclient.Network, service mixclient.Service, t task) error {
+	domain := service.Provider
+	part, err := client.New(network, service, client.Signing{}).Log(ctx, t.from, t.size, t.edge)
+	if ctx.Err() != nil {
+		return err
+	}
+	gap := m.gap(domain)
+	if !network.Status().Connected {
+		gap = 0
+	}
+	if err != nil {
+		return errors.Join(err, m.update(domain, func(c *change) {
+			if errors.Is(err, spool.StatusNoLog) {
+				c.short(head{Size: t.size})
+			}
+			c.unshown(gap)
+		}))
+	}
+	var verdict error
+	err = m.update(domain, func(c *change) {
+		var little bool
+		if little, verdict = c.took(t, part); little || verdict != nil {
+			c.unshown(gap)
+		}
+		if len(c.rec.Queue) == 0 {
+			delete(m.logged, domain) // update holds m.mu
+		}
+	})
+	return errors.Join(verdict, err)
+}
+
+// gap returns for how long a provider has been asked for its log since the last time
+// that this was called.
+func (m *Monitor) gap(domain string) (d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.cfg.Now()
+	if last, ok := m.logged[domain]; ok {
+		d = min(max(now.Sub(last), 0), longestGap)
+	}
+	m.logged[domain] = now
+	return d
 }
 
 // missing takes in that the provider does not know an address.

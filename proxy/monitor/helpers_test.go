@@ -31,7 +31,10 @@ var (
 	north = mixclient.Service{Kind: mixclient.KindSpool, Provider: "north.test", Node: "n"}
 )
 
-const epoch = time.Hour
+const (
+	epoch = time.Hour
+	slot  = time.Second
+)
 
 // identity derives an identity key from a name.
 func identity(name string) ed25519.PrivateKey {
@@ -275,6 +278,12 @@ func (w *world) open() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.m.random = func(mean time.Duration) time.Duration {
+		if mean < lookAgain {
+			return 0
+		}
+		return mean
+	}
 }
 
 // announce begins the next epoch, with this head in its snapshot.
@@ -290,7 +299,7 @@ func (w *world) settle() {
 		w.t.Fatal(err)
 	}
 	for range 1000 {
-		task, ok := w.m.take(north, []string{"north.test"})
+		task, ok := w.m.take(north, []string{"north.test"}, slot)
 		if !ok {
 			return
 		}

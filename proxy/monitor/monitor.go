@@ -33,10 +33,10 @@ import (
 
 const (
 	// retryFailed is how long an address whose provider showed false keys waits
-	// until it is looked up again.
+	// until it is looked up again, at least.
 	retryFailed = time.Hour
-	// maxQueue bounds the heads that wait to be followed to. Beyond it no newer
-	// head is taken up: more than two days' without a reply.
+	// maxQueue bounds the heads that wait to be followed to. Beyond it the one
+	// before the newest is left out.
 	maxQueue = 64
 	// maxPending bounds the records of a provider that wait for a head, and
 	// maxPendingOf those of one address.
@@ -44,6 +44,18 @@ const (
 	// covered is how many announcements may come until a record is in one. The
 	// first after it was seen may have been made before.
 	covered = 2
+	// patience is how many more may come if they say nothing new: a service that
+	// cannot read its store announces nothing.
+	patience = 4
+)
+
+// When a provider is said not to show its log: after so much time in which it was
+// asked and gave too little, and so many heads that it announced meanwhile.
+const (
+	notShownAfter = 24 * time.Hour
+	notShownHeads = 8
+	// longestGap bounds what counts as asking between one request and the next.
+	longestGap = 30 * time.Minute
 )
 
 // ErrFalse is returned for keys that are not to be used: the provider's log does not
@@ -75,6 +87,10 @@ type Monitor struct {
 	alarms    map[string]Alarm
 	waits     map[string]time.Time // by domain: when it may be asked again
 	asked     map[string]bool      // by domain: a request is out
+	logged    map[string]time.Time // by domain: when it was last asked for its log, unless all was there
+	looks     map[string]look      // by address
+
+	random func(mean time.Duration) time.Duration
 }
 
 // Open reads what is kept.
@@ -90,7 +106,8 @@ func Open(cfg Config) (*Monitor, error) {
 	}
 	m := &Monitor{
 		cfg: cfg, log: cfg.Logger, providers: map[string]*provider{}, alarms: map[string]Alarm{},
-		waits: map[string]time.Time{}, asked: map[string]bool{},
+		waits: map[string]time.Time{}, asked: map[string]bool{}, logged: map[string]time.Time{},
+		looks: map[string]look{}, random: random,
 	}
 	if err := m.load(); err != nil {
 		return nil, fmt.Errorf("open monitor: %w", err)
@@ -205,7 +222,7 @@ func (m *Monitor) attend(network mixclient.Network, service mixclient.Service) (
 func (r *providerRecord) news(n mixclient.Notice) bool {
 	since := n.Since.UnixMilli()
 	if since != r.Since {
-		return since > r.Since && len(r.Queue) < maxQueue
+		return since > r.Since
 	}
 	h, err := spool.ParseNotice(n.Bytes)
 	return err == nil && r.Announced && head(h) != r.Newest && r.Twice != since
@@ -226,20 +243,30 @@ func (c *change) announced(n mixclient.Notice) {
 		return
 	}
 	r.Since = since
+	something := err == nil && (!r.Announced || h != r.Newest)
 	switch {
-	case err != nil: // it announces no log, which covers nothing
+	case err != nil: // it cannot say, or does not
 	case r.Announced && (h.Size < r.Newest.Size || h.Size == r.Newest.Size && h.Root != r.Newest.Root):
 		c.rewritten(h, fmt.Sprintf("it announced a log of %d records before, and now another one of %d records", r.Newest.Size, h.Size))
-	case !r.Announced || h != r.Newest:
+	case something:
+		if len(r.Queue) >= maxQueue {
+			r.Queue = r.Queue[:maxQueue-1]
+		}
 		r.Announced, r.Newest, r.Queue = true, h, append(r.Queue, h)
+		r.Heads++
 	}
 	var late []pending
 	for i := range r.Pending {
 		q := &r.Pending[i]
-		if q.Seen < since {
+		switch {
+		case q.Seen >= since:
+		case something:
 			q.Announced++
+		default:
+			q.Silent++
 		}
-		if q.Announced >= covered && (!r.Announced || q.Index >= r.Newest.Size) {
+		over := q.Announced >= covered || q.Announced+q.Silent >= covered+patience
+		if over && (!r.Announced || q.Index >= r.Newest.Size) {
 			late = append(late, *q)
 		}
 	}
@@ -265,6 +292,19 @@ func (c *change) rewritten(h head, detail string) {
 		n.Known, n.Index, n.Record = false, 0, nil
 		c.setName(addr, n)
 	}
+}
+
+// unshown takes in that the provider was asked for its log for so long, and gave too
+// little.
+func (c *change) unshown(d time.Duration) {
+	r := &c.rec
+	r.Unshown += d.Milliseconds()
+	if time.Duration(r.Unshown)*time.Millisecond < notShownAfter || r.Heads < notShownHeads {
+		return
+	}
+	c.alarm(NotShown, "", fmt.Sprintf("it has announced %d logs, the last of %d records, and of these %d could be read; it was asked for %v",
+		r.Heads, r.Newest.Size, r.Size, notShownAfter))
+	r.Unshown = 0 // and again after as long
 }
 
 // unlogged takes in that a record which was shown is not in the log.
@@ -299,11 +339,15 @@ func (c *change) shown(f *client.Found, asked head, account string) error {
 			c.failed(addr, err.Error())
 			return fmt.Errorf("%w: %w", ErrFalse, err)
 		}
+		// The log must have it there too, whether or not it is followed to this head.
+		if c.rec.Started && f.Index >= c.rec.Size && !same && c.room(addr) {
+			c.await(addr, f.Index, record)
+		}
 	case n.Known && !same && f.Index <= n.Index, same: // see below
-	case len(c.rec.Pending) >= maxPending || c.pendingOf(addr) >= maxPendingOf:
+	case !c.room(addr):
 		return fmt.Errorf("%w: too many keys of %s were shown before their time", ErrFalse, addr)
 	default:
-		c.rec.Pending = append(c.rec.Pending, pending{Address: addr, Index: f.Index, Record: record, Seen: c.now.UnixMilli()})
+		c.await(addr, f.Index, record)
 	}
 	if n.Known && !same && f.Index <= n.Index {
 		err := fmt.Errorf("record %d was shown for %s, where record %d was seen before", f.Index, addr, n.Index)
@@ -318,13 +362,20 @@ func (c *change) shown(f *client.Found, asked head, account string) error {
 	return nil
 }
 
-func (c *change) pendingOf(addr string) (n int) {
+// await keeps a record until the log has been followed to its place.
+func (c *change) await(addr string, index uint64, record []byte) {
+	c.rec.Pending = append(c.rec.Pending, pending{Address: addr, Index: index, Record: record, Seen: c.now.UnixMilli()})
+}
+
+// room reports whether one more record of an address may wait.
+func (c *change) room(addr string) bool {
+	n := 0
 	for _, q := range c.rec.Pending {
 		if q.Address == addr {
 			n++
 		}
 	}
-	return n
+	return len(c.rec.Pending) < maxPending && n < maxPendingOf
 }
 
 // judgeOwn looks at a record about one of the daemon's own addresses.

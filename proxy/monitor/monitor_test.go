@@ -240,7 +240,7 @@ func TestNoLog(t *testing.T) {
 	if err := w.look(bob); err != nil {
 		t.Fatal(err)
 	}
-	for range covered {
+	for range covered + patience {
 		w.alarms()
 		w.now = w.now.Add(epoch)
 		w.net.notice = mixclient.Notice{Bytes: []byte("not a head"), Since: w.now}
@@ -302,7 +302,7 @@ func FuzzRecords(f *testing.F) {
 		p := newProvider("north.test")
 		c := p.change(start, nil)
 		c.announced(mixclient.Notice{Bytes: notice, Since: start})
-		if _, ok := c.next(nil, start); ok != c.rec.Announced {
+		if _, ok := c.next(nil); ok != c.rec.Announced {
 			t.Fatal("what was announced is not followed")
 		}
 	})

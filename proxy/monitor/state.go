@@ -47,6 +47,8 @@ type pending struct {
 	// Announced counts what the provider announced for times that began after
 	// Seen. The first of them may have been made before.
 	Announced int `cbor:"5,keyasint,omitempty"`
+	// Silent counts those announcements that said nothing new.
+	Silent int `cbor:"6,keyasint,omitempty"`
 }
 
 // providerRecord is what is known of one provider's log.
@@ -68,6 +70,10 @@ type providerRecord struct {
 	// Bad is the announcement whose log the provider does not give. It is not asked
 	// for more until there is another.
 	Bad int64 `cbor:"12,keyasint,omitempty"`
+	// Since all that was announced had been read: how many heads were announced, and
+	// for how long, in milliseconds, the provider was asked and gave too little.
+	Heads   int   `cbor:"13,keyasint,omitempty"`
+	Unshown int64 `cbor:"14,keyasint,omitempty"`
 }
 
 // nameRecord is what is known of an address at a provider.
