@@ -39,7 +39,7 @@ type accountRecord struct {
 	Salt        []byte `cbor:"4,keyasint"`
 	Hash        []byte `cbor:"5,keyasint"` // Argon2id of the password
 	Registered  bool   `cbor:"6,keyasint,omitempty"`
-	Invite      []byte `cbor:"7,keyasint,omitempty"` // to register with; gone after that
+	Invite      []byte `cbor:"7,keyasint,omitempty"` // to register with
 	Ending      Ending `cbor:"8,keyasint,omitempty"`
 }
 

@@ -9,6 +9,7 @@ import (
 	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/headers"
 	"mailproxy/proxy/inbox"
+	"mailproxy/proxy/keys"
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
@@ -126,19 +127,35 @@ func (s sending) LaneRefused(addr string, tried contacts.Lane, terms spool.Terms
 // were given one before, and not to strangers who have paid once.
 func (s sending) Beside(kind seal.Kind, addr string) (map[uint64][]byte, func(*store.Tx) error, error) {
 	var c *contacts.Contact
+	var key keys.AppendKey
+	// Both in one transaction: to block somebody makes another key, which they must
+	// not be given for one who is not blocked yet.
 	err := s.d.store.View(func(tx *store.Tx) (err error) {
-		c, err = s.book.Get(tx, addr)
+		if c, err = s.book.Get(tx, addr); err != nil {
+			return err
+		}
+		key, err = s.keys.AppendKeyTx(tx)
 		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	key, _ := s.keys.AppendKey()
 	switch {
 	case c.Blocked, kind != seal.KindMail && c.Given == 0, kind == seal.KindKey && c.Given >= key.Version:
 		return nil, nil, nil
 	}
-	told := func(tx *store.Tx) error { return s.book.Gave(tx, addr, key.Version) }
+	told := func(tx *store.Tx) error {
+		// Whoever is given a key that was replaced meanwhile is not among those to
+		// whom the new one was sent.
+		now, err := s.keys.AppendKeyTx(tx)
+		if err != nil {
+			return err
+		}
+		if now.Version != key.Version {
+			return outbox.ErrSuperseded
+		}
+		return s.book.Gave(tx, addr, key.Version)
+	}
 	return map[uint64][]byte{seal.ExtensionAppendKey: seal.AppendKeyExtension(key.Key, key.Version)}, told, nil
 }
 

@@ -66,9 +66,10 @@ type account struct {
 	stop    context.CancelFunc // ends run; nil before start
 	stopped chan struct{}      // closed when run has ended
 
-	mu      sync.Mutex // guards record and problem
-	record  *accountRecord
-	problem error // why it is not registered, or not read
+	mu        sync.Mutex // guards all below
+	record    *accountRecord
+	problem   error // why it is not registered, or not read
+	forgotten forgotten
 }
 
 // loadAccount reads an account's keys and inbox. It starts nothing.
@@ -291,7 +292,9 @@ func (a *account) register(ctx context.Context) error {
 		if err := a.keys.Published(bundle.Version); err != nil {
 			return err
 		}
-		record.Registered, record.Invite = true, nil
+		// The invitation is kept: a provider that restores a backup from before may
+		// have to be shown it once more.
+		record.Registered = true
 		if err := a.d.store.Update(record.put); err != nil {
 			return fmt.Errorf("note the registration: %w", err)
 		}
@@ -304,7 +307,7 @@ func (a *account) register(ctx context.Context) error {
 	}
 	a.reader, err = client.NewReader(client.ReaderOptions{
 		Service: a.service, Key: a.keys.ReadKey(), Signing: a.signing(), Cursor: cursor,
-		Deliver: a.deliver, Failed: a.readFailed,
+		Deliver: a.deliver, Last: a.answered, Failed: a.readFailed,
 	})
 	return err
 }
@@ -337,10 +340,12 @@ func (a *account) readFailed(err error) {
 		}
 		a.reader.Reset(refused.Last)
 		// What else the provider has lost, the next to write would find out.
-		if lost := a.keys.AppendLost(); lost != nil {
-			a.d.log.Error("proxy: append key", "err", lost)
+		if lost := a.keys.Lost(spool.Generation(refused.Last)); lost != nil {
+			a.d.log.Error("proxy: what the provider has lost could not be noted", "err", lost)
 		}
 		a.rekey()
+	case errors.Is(err, spool.StatusNoSpool) && a.ending() == Active:
+		err = a.forgot(err)
 	case errors.As(err, &refused) && (refused.Status == spool.StatusReplayed || refused.Status == spool.StatusOtherReader):
 		// Our nonces never repeat, and the engine sends no packet twice.
 		err = fmt.Errorf("%w: %w", errElsewhere, err)

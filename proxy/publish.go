@@ -19,9 +19,13 @@ func (a *account) rekey() {
 }
 
 // publish replaces the prekey when it is due, and the bundle and the append key at
-// the provider when that has older ones.
+// the provider when that has older ones. An account that the provider has lost is
+// registered before.
 func (a *account) publish(ctx context.Context) {
 	if a.ending() == Active {
+		if !a.registerAgain(ctx) {
+			return // there is nowhere to publish them
+		}
 		a.publishBundle(ctx)
 	}
 	a.publishAppendKey(ctx)

@@ -119,23 +119,28 @@ func (a *Account) replaceAppend(tx *store.Tx, next func(version uint64) uint64) 
 	return nil
 }
 
-// AppendPublished records, durably, that the spool has the append key of this
-// version. It changes nothing if there is another by now.
-func (a *Account) AppendPublished(version uint64) error { return a.noteAppend(version, true) }
-
-// AppendLost records, durably, that the spool may not have the append key any more.
-func (a *Account) AppendLost() error {
-	k, _ := a.AppendKey()
-	return a.noteAppend(k.Version, false)
+// AppendKeyTx returns the account's append key as tx sees it: for whoever decides by
+// what else is in the store who may have it.
+func (a *Account) AppendKeyTx(tx *store.Tx) (AppendKey, error) {
+	r, err := readAppend(tx, a.address)
+	if err == nil && r == nil {
+		err = fmt.Errorf("%w: there is no append key", ErrRecord)
+	}
+	if err != nil {
+		return AppendKey{}, fmt.Errorf("read append key: %w", err)
+	}
+	return r.key(), nil
 }
 
-func (a *Account) noteAppend(version uint64, published bool) error {
+// AppendPublished records, durably, that the spool has the append key of this
+// version. It changes nothing if there is another by now.
+func (a *Account) AppendPublished(version uint64) error {
 	err := a.store.Update(func(tx *store.Tx) error {
 		r, err := readAppend(tx, a.address)
-		if err != nil || r == nil || r.Version != version || r.Published == published {
+		if err != nil || r == nil || r.Version != version || r.Published {
 			return err
 		}
-		r.Published = published
+		r.Published = true
 		a.adoptAppend(tx, r)
 		return put(tx, key(a.address, kindAppend), r)
 	})

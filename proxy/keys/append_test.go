@@ -39,7 +39,7 @@ func TestAppendKey(t *testing.T) {
 	check(1, false)
 	ok(a.AppendPublished(1))
 	check(1, true)
-	ok(a.AppendLost())
+	ok(a.Lost(0))
 	check(1, false)
 	ok(s.Update(a.RotateAppend))
 	if k := check(2, false); k.Key.Equal(first.Key) {

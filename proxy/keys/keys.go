@@ -93,6 +93,7 @@ type Account struct {
 	append  AppendKey
 	// appendPublished says that the spool is known to have append.
 	appendPublished bool
+	generation      uint64 // of the provider's store, as it was seen last
 }
 
 // Create makes the keys of addr and its first bundle, in tx. It fails with

@@ -63,6 +63,10 @@ type stateRecord struct {
 	// to be behind it, 0 while it is not. See clock.
 	Latest int64 `cbor:"5,keyasint"` // Unix seconds
 	Behind int64 `cbor:"6,keyasint"` // Unix seconds
+	// Generation is the provider's store's that was seen last, see spool.Generation.
+	Generation uint64 `cbor:"7,keyasint,omitempty"`
+	// Lost says that the provider may not have Bundle any more.
+	Lost bool `cbor:"8,keyasint,omitempty"`
 }
 
 // clock reports whether now may be believed: a clock that fell back, to 1970 after
@@ -220,7 +224,7 @@ func (a *Account) erase(tx *store.Tx, v *view, now time.Time) error {
 }
 
 // Unpublished returns the current bundle if it is not known to be published, or
-// nil.
+// may have been lost since, or nil.
 func (a *Account) Unpublished() (*spool.SignedBundle, error) {
 	var out *spool.SignedBundle
 	err := a.store.View(func(tx *store.Tx) error {
@@ -228,7 +232,7 @@ func (a *Account) Unpublished() (*spool.SignedBundle, error) {
 		if err != nil {
 			return err
 		}
-		if v.bundle.Version > v.state.Published {
+		if v.bundle.Version > v.state.Published || v.state.Lost {
 			out = v.state.Bundle
 		}
 		return nil
@@ -247,12 +251,14 @@ func (a *Account) Published(version uint64) error {
 		if version > v.bundle.Version {
 			return fmt.Errorf("version %d was never made, the newest is %d", version, v.bundle.Version)
 		}
-		if version <= v.state.Published {
+		found := v.state.Lost && version == v.bundle.Version
+		if version <= v.state.Published && !found {
 			return nil
 		}
 		now := a.now()
 		believed := v.state.clock(now)
-		v.state.Published = version
+		v.state.Published = max(version, v.state.Published)
+		v.state.Lost = v.state.Lost && !found
 		if err := put(tx, key(a.address, kindState), v.state); err != nil || !believed {
 			return err // Rotate dates what this replaces when the clock is right
 		}
@@ -341,5 +347,6 @@ func (a *Account) adopt(v *view) error {
 		return fmt.Errorf("%w: the bundle's prekey is not there", ErrRecord)
 	}
 	a.current, a.bundle, a.prekeys = v.state.Bundle, v.bundle, prekeys
+	a.generation = max(a.generation, v.state.Generation)
 	return nil
 }

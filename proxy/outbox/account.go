@@ -44,7 +44,8 @@ type Account interface {
 	LaneRefused(address string, tried contacts.Lane, terms spool.Terms) error
 	// Beside returns what is told to the recipient beside the content of a message
 	// of this kind, as extensions of the seal. told, nil if there is nothing to
-	// note, is called in the transaction by which the message is sealed.
+	// note, is called in the transaction by which the message is sealed; its
+	// ErrSuperseded has Beside asked anew.
 	Beside(kind seal.Kind, address string) (extensions map[uint64][]byte, told func(*store.Tx) error, err error)
 }
 

@@ -28,6 +28,10 @@ var (
 	// ErrUnlogged is returned by Account.Bundle and Account.LookUp for a recipient
 	// whose provider showed keys that its key log does not hold.
 	ErrUnlogged = errors.New("the provider's log does not hold the recipient's keys")
+	// ErrSuperseded is returned by what Account.Beside gives for the transaction that
+	// seals, when what is told beside the message is not to be told any more. The
+	// message is sealed once more.
+	ErrSuperseded = errors.New("what is told beside the message was replaced")
 
 	// errNoProvider is a domain that is not in the network any more.
 	errNoProvider = errors.New("the recipient's provider is not in the network")
@@ -203,6 +207,8 @@ func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
 			p.fate = &fate{reason: report.Delivered, silent: true}
 			o.end(p)
 			return
+		case errors.Is(err, ErrSuperseded):
+			return // it comes to its turn again at once
 		}
 		o.log.Error("outbox: sealing failed", "err", err)
 		o.refused(p, err)

@@ -31,6 +31,10 @@ type ReaderOptions struct {
 	// nobody. It is never called twice at once, and cursor grows but for Reset.
 	Moved func(cursor uint64)
 
+	// Last is told of each reply the last number that the service gave, before the
+	// reply's block is delivered; nil for nobody. See spool.Generation.
+	Last func(last uint64)
+
 	// Failed is told why a read brought nothing, if not for a lost packet: an
 	// error of this package, or one of Deliver; nil for nobody. ErrOtherReader
 	// and ErrExpired are for the user to hear of, ErrCursorAhead is for Reset.
@@ -89,6 +93,9 @@ func NewReader(o ReaderOptions) (*Reader, error) {
 	}
 	if o.Moved == nil {
 		o.Moved = func(uint64) {}
+	}
+	if o.Last == nil {
+		o.Last = func(uint64) {}
 	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
@@ -189,6 +196,9 @@ func (r *Reader) done(epoch int, number, cursor uint64, reply []byte, err error)
 	r.advance()
 	r.mu.Unlock()
 
+	if err == nil {
+		r.o.Last(got.Last)
+	}
 	if deliver {
 		if err = r.o.Deliver(got.Seq, got.Block); err != nil {
 			err = fmt.Errorf("store block %d: %w", got.Seq, err)
