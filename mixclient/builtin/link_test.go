@@ -23,6 +23,7 @@ type fakeLink struct {
 	written chan struct{} // a token per frame
 	replies chan struct{} // a token makes a reply that nobody asked for
 	closed  chan struct{}
+	full    bool // the gateway has no room
 	once    sync.Once
 }
 
@@ -36,6 +37,9 @@ func (l *fakeLink) WriteFrame(byte, []byte) error {
 }
 
 func (l *fakeLink) ReadFrame(buf []byte, idle time.Duration) (byte, []byte, error) {
+	if l.full {
+		return wire.KindFull, buf[wire.FrameHeader:], nil
+	}
 	select {
 	case <-l.closed:
 		return 0, nil, io.ErrClosedPipe
@@ -59,6 +63,7 @@ type linkBench struct {
 	ctx    context.Context
 	jump   time.Duration // of the wall clock; only touched while all wait
 	refuse bool          // no connection is had
+	full   bool          // connections are had, and the gateway has no room
 	dials  []time.Time
 	links  []*fakeLink
 	slots  map[Process][]time.Time
@@ -88,7 +93,7 @@ func newLinkBench(t *testing.T) *linkBench {
 		if b.refuse {
 			return nil, errors.New("the network is down")
 		}
-		l := &fakeLink{written: make(chan struct{}, 1e6), replies: make(chan struct{}), closed: make(chan struct{})}
+		l := &fakeLink{written: make(chan struct{}, 1e6), replies: make(chan struct{}), closed: make(chan struct{}), full: b.full}
 		b.links = append(b.links, l)
 		return l, nil
 	}
