@@ -72,3 +72,42 @@ func TestAppendKey(t *testing.T) {
 		t.Errorf("load a damaged append key: %v", err)
 	}
 }
+
+// TestLost: what the provider may have lost is published again, also after a restart.
+func TestLost(t *testing.T) {
+	a, s, c := newAccount(t, "alice@north.test")
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(a *Account, generation uint64, lost bool) {
+		t.Helper()
+		_, published := a.AppendKey()
+		signed, err := a.Unpublished()
+		ok(err)
+		if a.Generation() != generation || published == lost || (signed != nil) != lost {
+			t.Fatalf("generation %d, append key published %v, bundle to be published %v; want %d, lost %v",
+				a.Generation(), published, signed != nil, generation, lost)
+		}
+	}
+	publish := func() {
+		t.Helper()
+		k, _ := a.AppendKey()
+		b, _ := a.Bundle()
+		ok(errors.Join(a.AppendPublished(k.Version), a.Published(b.Version)))
+	}
+	publish()
+	check(a, 0, false)
+	for _, generation := range []uint64{7, 0, 9} { // zero: a store that was never restored
+		ok(a.Lost(generation))
+		again, err := Load(s, a.Address(), c.now)
+		ok(err)
+		for _, a := range []*Account{a, again} {
+			check(a, max(7, generation), true)
+		}
+		publish()
+		check(a, max(7, generation), false)
+	}
+}
