@@ -29,6 +29,10 @@ const after = 10 * time.Minute
 // enough is how many records a reply brings at least, unless it brings all.
 const enough = spool.MaxLogRecords / 2
 
+// readShare is by how much less the time counts in which records came, but not all: a
+// long log takes days, and one that grows faster than it can be read is not shown.
+const readShare = 10
+
 // A task is one request.
 type task struct {
 	look       string // this address up; else ask for records
@@ -294,10 +298,13 @@ func (m *Monitor) askLog(ctx context.Context, network mixclient.Network, service
 	var verdict error
 	err = m.update(domain, func(c *change) {
 		var little bool
-		if little, verdict = c.took(t, part); little || verdict != nil {
+		little, verdict = c.took(t, part)
+		switch {
+		case little || verdict != nil:
 			c.unshown(gap)
-		}
-		if len(c.rec.Queue) == 0 {
+		case len(c.rec.Queue) > 0:
+			c.unshown(gap / readShare)
+		default:
 			delete(m.logged, domain) // update holds m.mu
 		}
 	})

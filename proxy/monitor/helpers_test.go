@@ -67,6 +67,8 @@ type service struct {
 	key     map[string]string // whose identity it has
 	lookup  func(name string, r *spool.LookupReply)
 	log     func(from uint64, r *spool.LogReply)
+	refuse  func(r spool.Request) spool.Status
+	slow    bool // one request for records at a time: settle ends after it
 	asked   int
 }
 
@@ -136,6 +138,11 @@ func (s *service) answer(request []byte) []byte {
 	r, _, status := spool.DecodeRequest(request)
 	var body any
 	size := uint64(len(s.records))
+	if s.refuse != nil {
+		if refused := s.refuse(r); refused != spool.StatusOK {
+			r, status = nil, refused
+		}
+	}
 	switch r := r.(type) {
 	case *spool.Lookup:
 		addr := r.Name + "@north.test"
@@ -203,9 +210,16 @@ type net struct {
 	mixclient.Network // nil: nothing else is used
 	service           *service
 	notice            mixclient.Notice
+	lose              bool // requests for records
+	off               bool
 }
 
 func (n *net) Query(_ context.Context, _ mixclient.Service, request []byte) ([]byte, error) {
+	if r, _, _ := spool.DecodeRequest(request); n.lose {
+		if _, ok := r.(*spool.Log); ok {
+			return nil, mixclient.ErrLost
+		}
+	}
 	return n.service.answer(request), nil
 }
 
@@ -217,7 +231,9 @@ func (n *net) Services(context.Context, string) ([]mixclient.Service, error) {
 	return []mixclient.Service{north}, nil
 }
 
-func (n *net) Status() mixclient.Status { return mixclient.Status{Connected: true, QueryRate: 10_000} }
+func (n *net) Status() mixclient.Status {
+	return mixclient.Status{Connected: !n.off, QueryRate: 10_000}
+}
 
 // A world is a daemon's monitor and the provider that it watches.
 type world struct {
@@ -304,6 +320,9 @@ func (w *world) settle() {
 			return
 		}
 		w.m.ask(w.t.Context(), w.net, north, task)
+		if task.look == "" && (w.net.lose || w.net.service.slow) {
+			return
+		}
 	}
 	w.t.Fatal("the log is asked for without end")
 }

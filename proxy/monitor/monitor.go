@@ -50,10 +50,12 @@ const (
 )
 
 // When a provider is said not to show its log: after so much time in which it was
-// asked and gave too little, and so many heads that it announced meanwhile.
+// asked and gave too little, and so many heads that it announced meanwhile; or after
+// the longer time, for not every log grows each day.
 const (
-	notShownAfter = 24 * time.Hour
-	notShownHeads = 8
+	notShownAfter    = 24 * time.Hour
+	notShownHeads    = 8
+	notShownAnywayAt = 72 * time.Hour
 	// longestGap bounds what counts as asking between one request and the next.
 	longestGap = 30 * time.Minute
 )
@@ -299,11 +301,12 @@ func (c *change) rewritten(h head, detail string) {
 func (c *change) unshown(d time.Duration) {
 	r := &c.rec
 	r.Unshown += d.Milliseconds()
-	if time.Duration(r.Unshown)*time.Millisecond < notShownAfter || r.Heads < notShownHeads {
+	asked := time.Duration(r.Unshown) * time.Millisecond
+	if asked < notShownAfter || asked < notShownAnywayAt && r.Heads < notShownHeads {
 		return
 	}
-	c.alarm(NotShown, "", fmt.Sprintf("it has announced %d logs, the last of %d records, and of these %d could be read; it was asked for %v",
-		r.Heads, r.Newest.Size, r.Size, notShownAfter))
+	c.alarm(NotShown, "", fmt.Sprintf("it was asked for %v for a log of %d records, and the log has been read from record %d to %d; it grew %d times meanwhile",
+		asked.Round(time.Hour), r.Newest.Size, r.From, r.Size, r.Heads))
 	r.Unshown = 0 // and again after as long
 }
 
