@@ -28,8 +28,10 @@ type writer struct {
 	keys    *keys.Account
 	network mixclient.Network
 
-	mu    sync.Mutex // guards known
+	mu    sync.Mutex // guards all below
 	known map[string]*spool.Bundle
+	// The next that Learn, and what Beside gives for the transaction, return.
+	learns, seals []error
 }
 
 func (w *writer) Address() string                      { return w.keys.Address() }
@@ -54,14 +56,34 @@ func (w *writer) LookUp(ctx context.Context, service mixclient.Service, name str
 func (w *writer) Learn(a string, found *client.Found) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := next(&w.learns); err != nil {
+		return err
+	}
 	w.known[a] = found.Bundle
 	return nil
+}
+
+func (w *writer) Beside(seal.Kind, string) (map[uint64][]byte, func(*store.Tx) error, error) {
+	return nil, func(*store.Tx) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return next(&w.seals)
+	}, nil
+}
+
+// next takes the first of errs, if there is one.
+func next(errs *[]error) (err error) {
+	if len(*errs) > 0 {
+		err, *errs = (*errs)[0], (*errs)[1:]
+	}
+	return err
 }
 
 // A bench is an outbox before a network in memory, whose spool is a real one.
 type bench struct {
 	outbox *Outbox
 	spool  *server.Server
+	alice  *writer
 
 	mu     sync.Mutex // guards events
 	events []progress.Event
@@ -115,6 +137,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	alice := &writer{keys: accounts[writerAddress], network: network, known: map[string]*spool.Bundle{}}
+	b.alice = alice
 	b.outbox, err = Open(Config{
 		Store: st, Mailbox: mail, Times: DefaultTimes(),
 		Account: func(string) (Account, bool) { return alice, true },
