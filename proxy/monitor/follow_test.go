@@ -8,6 +8,17 @@ import (
 	"mailproxy/spool"
 )
 
+// reached checks that the log was followed to the newest head, and no further.
+func (w *world) reached(size int) {
+	w.t.Helper()
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	r := w.m.providers["north.test"].rec
+	if !r.Started || len(r.Queue) != 0 || r.Size != uint64(size) || r.Newest.Size != uint64(size) {
+		w.t.Errorf("followed to %d of %d records, want %d; %d heads wait", r.Size, r.Newest.Size, size, len(r.Queue))
+	}
+}
+
 // TestRewrittenLog changes the log that alice's daemon has followed, in all ways that
 // a provider has, or that follow from a backup put back.
 func TestRewrittenLog(t *testing.T) {
