@@ -30,6 +30,7 @@
 //
 //	F                        → version of this layout
 //	g                        → generation: see Restore
+//	w                        → when a sweep was last made by a clock that was trusted
 //	R                        → nothing: the store was not wholly restored
 //	n name                   → CBOR of a name's record
 //	s spool                  → CBOR of a spool's record
@@ -211,6 +212,7 @@ var (
 	layoutKey     = []byte("F")
 	generationKey = []byte("g")
 	restoringKey  = []byte("R")
+	lastSweepKey  = []byte("w")
 )
 
 // checkFormat refuses what another release wrote, and marks a new store.

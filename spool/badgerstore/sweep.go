@@ -65,6 +65,38 @@ func (s *Store) Sweep(ctx context.Context, old, forget, now time.Time) (removed 
 	return removed, nil
 }
 
+// SetLastSweep implements server.Store.
+func (s *Store) SetLastSweep(ctx context.Context, t time.Time) error {
+	if err := s.update(ctx, smallChange, func(b *batch) error { return b.Set(lastSweepKey, stamp(t)) }); err != nil {
+		return fmt.Errorf("keep the time of a sweep: %w", err)
+	}
+	return nil
+}
+
+// LastSweep implements server.Store.
+func (s *Store) LastSweep(ctx context.Context) (t time.Time, err error) {
+	if err := ctx.Err(); err != nil {
+		return t, err
+	}
+	err = s.db.View(func(tx *store.Tx) error {
+		raw, err := tx.Get(lastSweepKey)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		case len(raw) != 8:
+			return fmt.Errorf("%w: it has %d bytes", ErrRecord, len(raw))
+		}
+		t = unstamp(raw)
+		return nil
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the time of the last sweep: %w", err)
+	}
+	return t, nil
+}
+
 // forget removes remembered ids, given by their keys in order of time.
 func (s *Store) forget(ctx context.Context, keys [][]byte) error {
 	return s.update(ctx, len(keys)*smallChange, func(b *batch) error {

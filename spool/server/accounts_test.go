@@ -166,6 +166,9 @@ func TestSuspended(t *testing.T) {
 	expect(t, s, alice.replace("alice@north.test", 2, 1), spool.StatusSuspended)
 	expect(t, s, appendBlock(alice.spool(), 2), spool.StatusSuspended)
 	expect(t, s, alice.reading(0, 1), spool.StatusSuspended)
+	// Whoever has the laptop has the keys: a revocation must not open the spool.
+	expect(t, s, alice.revoke("alice", alice.spool(), false), spool.StatusOK)
+	expect(t, s, alice.reading(0, 1), spool.StatusSuspended)
 	if err := st.Suspend(t.Context(), "alice", false); err != nil {
 		t.Fatal(err)
 	}

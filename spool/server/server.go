@@ -98,7 +98,9 @@ type Server struct {
 	took    [types]latency
 	swept   atomic.Uint64
 	dropped atomic.Uint64 // blocks for spools that are not here
-	last    time.Time     // when the sweeper ran last; only it uses this
+
+	sweeping sync.Mutex // guards clock; held by who sweeps
+	clock    clock
 
 	signatures signatures // of reads
 
@@ -132,8 +134,8 @@ func New(o Options) (*Server, error) {
 	if s.decoy, _, err = ed25519.GenerateKey(nil); err != nil {
 		return nil, fmt.Errorf("start spool: %w", err)
 	}
-	s.last = s.now()
-	s.rates = newRates(s.last)
+	now := s.now()
+	s.rates = newRates(now)
 	if o.Policy == nil {
 		open := OpenPolicy()
 		o.Policy = &open
@@ -143,7 +145,10 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("start spool: %w", err)
 	}
 	s.policy.Store(p)
-	s.toll = newToll(p, s.last)
+	s.toll = newToll(p, now)
+	if err := s.setClock(now); err != nil {
+		return nil, fmt.Errorf("start spool: %w", err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.wg.Go(func() { s.sweepUntil(ctx) })
@@ -239,34 +244,3 @@ func (s *Server) Swept() uint64 { return s.swept.Load() }
 // Dropped returns how many blocks were appended to spools that are not here, and
 // answered as if they were, since the start.
 func (s *Server) Dropped() uint64 { return s.dropped.Load() }
-
-func (s *Server) sweepUntil(ctx context.Context) {
-	tick := time.NewTicker(s.limits.SweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			s.sweep(ctx)
-		}
-	}
-}
-
-// sweep removes what is too old. A clock that has jumped since the last time is
-// first given until the next time to be put right: it would empty every spool.
-func (s *Server) sweep(ctx context.Context) {
-	now := s.now()
-	s.guard.sweep(now)
-	passed := now.Sub(s.last)
-	s.last = now
-	if passed < 0 || passed > 2*s.limits.SweepEvery+time.Minute {
-		s.log.Warn("spool: the clock has jumped; old blocks stay until the next sweep", "by", passed)
-		return
-	}
-	n, err := s.store.Sweep(ctx, now.Add(-s.policy.Load().MaxAge), now.Add(-s.limits.RememberIDs), now)
-	s.swept.Add(uint64(n))
-	if err != nil && ctx.Err() == nil {
-		s.log.Error("spool: sweep failed", "err", err)
-	}
-}

@@ -106,6 +106,13 @@ type Store interface {
 	// It may be interrupted between blocks. Several processes may sweep at once.
 	Sweep(ctx context.Context, old, forget, now time.Time) (removed int, err error)
 
+	// SetLastSweep keeps when a sweep was last made by a clock that was trusted,
+	// and LastSweep returns it: zero, if none was. It tells a service that starts
+	// whether its clock has jumped. What is kept belongs to this copy of the store:
+	// a backup does not have it.
+	SetLastSweep(ctx context.Context, t time.Time) error
+	LastSweep(ctx context.Context) (time.Time, error)
+
 	// Users lists names in ascending order, from the first after the one given, at
 	// most n.
 	Users(ctx context.Context, after string, n int) ([]User, error)

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) server.Store) {
 		{"LongTrim", testLongTrim},
 		{"Sweep", testSweep},
 		{"SweepAfterClockWentBack", testSweepAfterClockWentBack},
+		{"LastSweep", testLastSweep},
 		{"Concurrent", testConcurrent},
 		{"ConcurrentSameBlock", testConcurrentSameBlock},
 		{"ConcurrentPublish", testConcurrentPublish},
@@ -364,4 +365,23 @@ func testSweepAfterClockWentBack(t *testing.T, s server.Store) {
 		t.Fatal(err)
 	}
 	expect(t, s, id, 0, 1, 0, 0, 0, 0, 3)
+}
+
+// The time of the last sweep is what was set, also if it went back.
+func testLastSweep(t *testing.T, s server.Store) {
+	expect := func(want time.Time) {
+		t.Helper()
+		if got, err := s.LastSweep(t.Context()); err != nil || !got.Equal(want) || got.IsZero() != want.IsZero() {
+			t.Fatalf("LastSweep = %v, %v, want %v", got, err, want)
+		}
+	}
+	expect(time.Time{})
+	// Only who sweeps knows whether its clock was trusted.
+	_, err := s.Sweep(t.Context(), start, start, start)
+	must(t, err)
+	expect(time.Time{})
+	for _, at := range []time.Time{start, start.Add(time.Hour + 1), start.Add(-time.Hour)} {
+		must(t, s.SetLastSweep(t.Context(), at))
+		expect(at)
+	}
 }
