@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,6 +67,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	// The socket before the keys: a second process ends here, and touches nothing.
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
+		if socket(cfg.Dir()).Client().Do(ctx, http.MethodGet, pathWork, nil, new(price)) == nil {
+			return exit{fmt.Errorf("the service of %s runs already: stop it first, or see \"mailspool stats\": %w", cfg.Dir(), err), exitRunning}
+		}
 		return fmt.Errorf("start node %q: %w", self.Name, err)
 	}
 	hup, ignore := command.Reloads()

@@ -36,6 +36,9 @@ func (v *verifyCmd) Run(ctx context.Context, c *cli) error {
 			fmt.Fprintf(w, "read %d blocks, %s, in %.1f s: %.0f MiB/s\n", r.Blocks, size(r.Bytes), took, float64(r.Bytes)/(1<<20)/took)
 			fmt.Fprintf(w, "%d names, %d spools, %d remembered ids, %d records in the key log, %d open invitations\n",
 				r.Names, r.Spools, r.Remembered, r.LogRecords, r.Invites)
+			if r.Wrong == 0 {
+				fmt.Fprintln(w, "nothing is wrong")
+			}
 			for _, p := range r.Problems {
 				fmt.Fprintf(w, "wrong: %s\n", p)
 			}

@@ -67,10 +67,11 @@ func (s *Server) appendTo(ctx context.Context, lane spool.Lane, r *spool.Append)
 	return spool.StatusOK
 }
 
-// mayAppend checks the proof of a lane, and how often the lane is used. A contact's
-// is checked first: nobody else may use up what contacts have. A stranger's is
-// checked last, for it costs the service most; so whoever sends bad ones to a spool
-// uses up what strangers have there, and nothing else.
+// mayAppend checks the proof of a lane, and then how often the lane is used: who has
+// no good proof uses up nothing that a spool has. A stranger's proof costs the service
+// most, so that all strangers together have a bound on how many are looked at
+// (Policy.Checks). Whoever sends bad ones, to whatever spool, uses that up: good
+// strangers are then told to try again, at every spool. Contacts are not touched.
 func (s *Server) mayAppend(ctx context.Context, p *policy, info *SpoolInfo, lane spool.Lane, r *spool.Append, id spool.BlockID, now time.Time) spool.Status {
 	token := func() bool { return s.rates.take(byte(lane), r.Spool, p.lanes[lane].Rate, now) }
 	switch lane {
@@ -84,9 +85,12 @@ func (s *Server) mayAppend(ctx context.Context, p *policy, info *SpoolInfo, lane
 		}
 	case spool.LaneStrangers:
 		input := spool.AppendInput(lane, s.service, r.Spool, id)
-		return s.toll.check(ctx, p, input, r.Lane.Proof, now, func() bool {
-			return token() && s.rates.take(rateChecks, [32]byte{}, p.Checks, now)
+		status := s.toll.check(ctx, p, input, r.Lane.Proof, now, func() bool {
+			return s.rates.take(rateChecks, [32]byte{}, p.Checks, now)
 		})
+		if status != spool.StatusOK {
+			return status
+		}
 	}
 	if !token() {
 		return spool.StatusBusy

@@ -155,3 +155,23 @@ func BenchmarkFlood(b *testing.B) {
 		})
 	}
 }
+
+// Proofs that are worth nothing use up nothing that a spool has for strangers.
+func TestBadProofsCostTheSpoolNothing(t *testing.T) {
+	s := withPolicy(t, openStore(t), newClock(), strict(func(p *server.Policy) {
+		p.Strangers.Rate = server.Rate{PerSecond: 0.001, Burst: 2}
+	}))
+	alice := newUser(t, 1)
+	expect(t, s, alice.register("alice@north.test", 1), spool.StatusOK)
+	for n := range 8 {
+		bad := fromStranger(t, alice, cheap, n)
+		for work.Check(spool.AppendInput(spool.LaneStrangers, alice.service, bad.Spool, spool.BlockIDOf(bad.Block)), bad.Lane.Proof, cheap) {
+			bad.Lane.Proof[8]++
+		}
+		expect(t, s, bad, spool.StatusWork)
+	}
+	for n := range 2 {
+		expect(t, s, fromStranger(t, alice, cheap, n), spool.StatusOK)
+	}
+	expect(t, s, fromStranger(t, alice, cheap, 3), spool.StatusBusy)
+}

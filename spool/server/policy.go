@@ -56,7 +56,7 @@ type Policy struct {
 // A LanePolicy is what a spool takes by one of its lanes.
 type LanePolicy struct {
 	Quota Quota
-	Rate  Rate // of blocks whose sender may append; of strangers' before their proof is checked
+	Rate  Rate // of blocks whose sender may append, as a proof has shown
 }
 
 // A Quota bounds what a spool holds of a lane. A zero means the default.
