@@ -254,6 +254,16 @@ func (s *service) stats(ctx context.Context) (stats, error) {
 	if err != nil {
 		return stats{}, err
 	}
+	invites, err := s.invites(ctx)
+	if err != nil {
+		return stats{}, err
+	}
+	stillOpen := 0
+	for _, i := range invites {
+		if i.State == "open" {
+			stillOpen++
+		}
+	}
 	dir := s.storeDir()
 	disk, err := store.SizeOnDisk(dir)
 	if err != nil {
@@ -267,7 +277,7 @@ func (s *service) stats(ctx context.Context) (stats, error) {
 	out := stats{
 		Provider: s.provider, Started: *moment(s.started), Names: st.Names, Suspended: st.Suspended, Revoked: st.Revoked,
 		Spools: st.Spools, Blocks: st.Blocks, Bytes: st.Bytes, Remembered: st.Remembered, Oldest: moment(st.Oldest),
-		OpenInvites: st.Invites, LogRecords: head.Size, LogHead: hex.EncodeToString(head.Root[:]),
+		OpenInvites: stillOpen, LogRecords: head.Size, LogHead: hex.EncodeToString(head.Root[:]),
 		DiskBytes: disk, DiskFree: free, Work: s.price(), Appended: appends(spool.StatusOK),
 		RefusedFull: appends(spool.StatusFull), RefusedWork: appends(spool.StatusWork),
 		RefusedKey: appends(spool.StatusAppendKey), RefusedBusy: appends(spool.StatusBusy),

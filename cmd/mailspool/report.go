@@ -98,7 +98,7 @@ type stats struct {
 	Bytes         int64      `json:"bytes"`      // of the blocks
 	Remembered    int        `json:"remembered"` // ids of removed blocks
 	Oldest        *time.Time `json:"oldest_block,omitempty"`
-	OpenInvites   int        `json:"open_invitations"` // that nobody has used, expired or not
+	OpenInvites   int        `json:"open_invitations"` // that can still be used
 	LogRecords    uint64     `json:"log_records"`
 	LogHead       string     `json:"log_head"` // hex of the key log's root hash
 	DiskBytes     int64      `json:"disk_bytes"`

@@ -167,14 +167,22 @@ func (b *batch) deleteInvite(hash [32]byte) error {
 	return nil
 }
 
-// forgetInvites removes the invitations that expired before now.
+// keepUsed is how long after its expiry it is still known who used an invitation.
+const keepUsed = 180 * 24 * time.Hour
+
+// forgetInvites removes the invitations that expired before now, and those that
+// were used long after that.
 func (s *Store) forgetInvites(ctx context.Context, now time.Time) error {
 	list, err := s.Invites(ctx)
 	if err != nil {
 		return err
 	}
 	for _, i := range list {
-		if i.Expires.IsZero() || !now.After(i.Expires) {
+		until := i.Expires
+		if i.UsedBy != "" {
+			until = until.Add(keepUsed)
+		}
+		if i.Expires.IsZero() || !now.After(until) {
 			continue
 		}
 		if err := s.DeleteInvite(ctx, i.Hash); err != nil && !errors.Is(err, server.ErrInvite) {

@@ -19,7 +19,9 @@ type signatures struct {
 	mu      sync.Mutex // guards all below
 	waiting []*signature
 	leading bool // somebody who waits is about to take all
-	singly  int  // verifications left to do one by one, after a batch that failed
+	singly  int  // verifications left to do one by one, after many batches that failed
+	seen    int  // signatures in batches, since it was last looked at
+	spoiled int  // of these, in batches that failed
 }
 
 type signature struct {
@@ -30,10 +32,14 @@ type signature struct {
 	done      chan struct{} // closed once good is known
 }
 
-// singlyAfter is how many verifications follow a batch with a bad signature one by
-// one: with such a batch all work for it is done twice, so whoever sends bad
-// signatures on purpose must not be able to spoil every batch.
-const singlyAfter = 1000
+// A batch that fails is halved until the bad signatures are found, which does up to
+// twice the work that verifying it one by one does. Where more than half of
+// signaturesSeen signatures were in such batches, batches are not worth it, and
+// the next singlyAfter are verified one by one.
+const (
+	signaturesSeen = 256
+	singlyAfter    = 1000
+)
 
 // verify reports whether the signature is good. It waits for nobody: what comes
 // while others are verified makes up the next batch.
@@ -59,28 +65,64 @@ func (v *signatures) verify(key ed25519.PublicKey, input, sig []byte) bool {
 	batch := v.waiting
 	v.waiting, v.leading = nil, false
 	v.mu.Unlock()
-	if !together(batch) {
-		v.mu.Lock()
-		v.singly = singlyAfter
-		v.mu.Unlock()
-	}
+	good := together(batch)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.count(len(batch), good)
 	return s.good
 }
 
+// count notes a batch, and how it went. It needs v.mu.
+func (v *signatures) count(n int, good bool) {
+	v.seen += n
+	if !good && n > 1 { // one alone is no work that was done twice
+		v.spoiled += n
+	}
+	if v.seen < signaturesSeen {
+		return
+	}
+	if 2*v.spoiled > v.seen {
+		v.singly = singlyAfter
+	}
+	v.seen, v.spoiled = 0, 0
+}
+
 // together verifies a batch and says of each signature whether it is good. It
-// returns false if the batch had to be gone through one by one.
+// returns whether all are.
 func together(batch []*signature) bool {
-	all := false
-	if len(batch) > 1 {
+	all := settle(batch, false)
+	for _, s := range batch {
+		close(s.done)
+	}
+	return all
+}
+
+// settle says of each of some signatures whether it is good, and whether all are.
+// If one of them is known to be bad, they are not tried together.
+func settle(batch []*signature, bad bool) bool {
+	if len(batch) < 2 {
+		for _, s := range batch {
+			s.good = ed25519.Verify(s.key, s.input, s.signature)
+			if !s.good {
+				return false
+			}
+		}
+		return true
+	}
+	if !bad {
 		v := ed25519consensus.NewPreallocatedBatchVerifier(len(batch))
 		for _, s := range batch {
 			v.Add(s.key, s.input, s.signature)
 		}
-		all = v.Verify()
+		if v.Verify() {
+			for _, s := range batch {
+				s.good = true
+			}
+			return true
+		}
 	}
-	for _, s := range batch {
-		s.good = all || ed25519.Verify(s.key, s.input, s.signature)
-		close(s.done)
-	}
-	return all || len(batch) == 1
+	half := len(batch) / 2
+	left := settle(batch[:half], false)
+	settle(batch[half:], left) // the left ones are good: so a bad one is here
+	return false
 }

@@ -78,3 +78,19 @@ func BenchmarkTogether(b *testing.B) {
 		})
 	}
 }
+
+// A bad signature now and then leaves the others their batches; many do not.
+func TestSinglyAfterManyBadBatches(t *testing.T) {
+	for _, tt := range []struct {
+		every  int // which batch of 16 is bad
+		singly bool
+	}{{1000, false}, {10, false}, {3, false}, {1, true}} {
+		var v signatures
+		for n := 1; n <= 100; n++ {
+			v.count(16, n%tt.every != 0)
+		}
+		if (v.singly > 0) != tt.singly {
+			t.Errorf("one batch in %d is bad: %d are verified one by one", tt.every, v.singly)
+		}
+	}
+}

@@ -102,7 +102,7 @@ type Store interface {
 
 	// Sweep removes the blocks that were appended before old, whose ids it
 	// remembers as of now, and forgets the ids remembered before forget and the
-	// invitations that expired before now. It returns how many blocks it removed.
+	// invitations that expired before now; used ones 180 days after that. It returns how many blocks it removed.
 	// It may be interrupted between blocks. Several processes may sweep at once.
 	Sweep(ctx context.Context, old, forget, now time.Time) (removed int, err error)
 

@@ -255,7 +255,14 @@ func testInvites(t *testing.T, s server.Store) {
 	if st, err := s.Stats(ctx); err != nil || st.Invites != 2 {
 		t.Fatalf("Stats = %+v, %v", st, err)
 	}
+	must(t, s.AddInvite(ctx, server.Invite{Hash: code(8), Created: start, Expires: start.Add(time.Hour)}))
 	_, err = s.Sweep(ctx, start.Add(-time.Hour), start.Add(-time.Hour), start.Add(100*time.Hour))
+	must(t, err)
+	// It stays known who used one.
+	if list, err = s.Invites(ctx); err != nil || len(list) != 2 || list[0].UsedBy != "alice" || list[1].Hash != code(7) {
+		t.Fatalf("Invites after a sweep = %+v, %v", list, err)
+	}
+	_, err = s.Sweep(ctx, start.Add(-time.Hour), start.Add(-time.Hour), start.Add(181*24*time.Hour))
 	must(t, err)
 	if list, err = s.Invites(ctx); err != nil || len(list) != 1 || list[0].Hash != code(7) {
 		t.Fatalf("Invites after a sweep = %+v, %v", list, err)
