@@ -18,8 +18,9 @@
 //
 //	go run ./contrib/measure/spoolcrash -kills 200
 //
-// Each kill is drawn to fall at any moment of the process's life, start-up and
-// recovery included; one in three waits for the next acknowledgement from there.
+// Each kill is drawn to fall at any moment of the process's life: for one in three
+// from its start, start-up and recovery included, for the others from its first
+// acknowledgement; one in three waits for the next acknowledgement from there.
 // Files of blocks are small, so that they are made, emptied and removed all the
 // time. It ends with one line of figures, and status 1 if anything is wrong:
 //
@@ -47,7 +48,7 @@ func main() {
 	flag.IntVar(&c.kills, "kills", 200, "how often to kill the service")
 	flag.IntVar(&c.spools, "spools", 12, "spools")
 	flag.IntVar(&c.clients, "clients", 8, "clients that append")
-	flag.DurationVar(&c.life, "life", 600*time.Millisecond, "longest life of the service, from its start")
+	flag.DurationVar(&c.life, "life", 600*time.Millisecond, "longest life of the service, from its first answer")
 	flag.StringVar(&c.dir, "dir", "", "directory for the store, removed in the end; default: a temporary one")
 	keep := flag.Bool("keep", false, "keep the directory")
 	flag.Parse()

@@ -76,6 +76,10 @@ func (t *torturer) life(ctx context.Context, n int) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()
+	select {
+	case <-t.ack: // of the life before
+	default:
+	}
 	alive, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -103,6 +107,15 @@ func (t *torturer) life(ctx context.Context, n int) error {
 		moment = t.config.life // the names are made in the first
 	}
 	var early error
+	if n%3 != 2 { // the others fall into start-up and recovery as well
+		early = t.firstAnswer(ctx, ended, &stderr)
+	}
+	if early != nil {
+		child.Process.Kill()
+		stop()
+		wg.Wait()
+		return early
+	}
 	select {
 	case <-time.After(moment):
 	case early = <-ended:
@@ -127,6 +140,26 @@ func (t *torturer) life(ctx context.Context, n int) error {
 		<-ended
 	}
 	return early
+}
+
+// firstAnswer waits until the service has acknowledged something; in the first life,
+// a block. However busy the machine is, each such life has something to lose.
+func (t *torturer) firstAnswer(ctx context.Context, ended <-chan error, stderr *bytes.Buffer) error {
+	for {
+		select {
+		case <-t.ack:
+		case err := <-ended:
+			return fmt.Errorf("the service ended by itself: %v: %s", err, stderr.String())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		t.ledger.mu.Lock()
+		acked := t.ledger.acked()
+		t.ledger.mu.Unlock()
+		if acked > 0 {
+			return nil
+		}
+	}
 }
 
 // A conn asks the service.
