@@ -46,6 +46,9 @@ type (
 	deleteUser struct {
 		Name string `json:"name"`
 	}
+	collect struct {
+		TrustClock bool `json:"trust_clock"` // remove first what is too old by the clock of now
+	}
 	makeInvites struct {
 		Count   int       `json:"count"`
 		Expires time.Time `json:"expires"` // zero: never
@@ -92,7 +95,7 @@ func (s *service) handler() http.Handler {
 	post(mux, s, pathVerify, func(ctx context.Context, in verifyStore) (verified, error) {
 		return ownStore{s.store}.verify(ctx, in.DropDamaged)
 	})
-	post(mux, s, pathGC, func(ctx context.Context, _ struct{}) (collected, error) { return ownStore{s.store}.gc(ctx) })
+	post(mux, s, pathGC, s.gc)
 	return mux
 }
 
@@ -243,6 +246,18 @@ func (s *service) revokeInvite(ctx context.Context, in revokeInvite) (invite, er
 		return inviteOf(i, time.Now()), err
 	}
 	return invite{}, errors.New("there is no such invitation; \"mailspool invite list\" shows those that there are")
+}
+
+func (s *service) gc(ctx context.Context, in collect) (out collected, err error) {
+	removed := 0
+	if in.TrustClock {
+		if removed, err = s.server.TrustClock(ctx); err != nil {
+			return out, err
+		}
+	}
+	out, err = ownStore{s.store}.gc(ctx)
+	out.Removed = removed
+	return out, err
 }
 
 func (s *service) stats(ctx context.Context) (stats, error) {

@@ -137,7 +137,7 @@ func (s serviceStore) verify(ctx context.Context, dropDamaged bool) (out verifie
 }
 
 func (s serviceStore) gc(ctx context.Context) (out collected, err error) {
-	err = s.client.Do(ctx, http.MethodPost, pathGC, struct{}{}, &out)
+	err = s.client.Do(ctx, http.MethodPost, pathGC, collect{}, &out)
 	return out, err
 }
 
@@ -166,7 +166,7 @@ func (s ownStore) verify(ctx context.Context, dropDamaged bool) (verified, error
 
 func (s ownStore) gc(ctx context.Context) (collected, error) {
 	freed, err := s.GC(ctx)
-	return collected{freed}, hint(err)
+	return collected{Freed: freed}, hint(err)
 }
 
 func (s ownStore) backup(ctx context.Context, w io.Writer) (saved, error) {

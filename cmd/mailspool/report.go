@@ -126,7 +126,8 @@ type price struct {
 
 // collected is what gc did.
 type collected struct {
-	Freed int64 `json:"freed_bytes"`
+	Freed   int64 `json:"freed_bytes"`
+	Removed int   `json:"removed_blocks"` // that were too old, with --trust-clock
 }
 
 // saved is what backup and restore did.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -61,10 +62,22 @@ func (v *verifyCmd) Run(ctx context.Context, c *cli) error {
 	})
 }
 
-type gcCmd struct{ at }
+type gcCmd struct {
+	at
+	TrustClock bool `help:"Have the running service remove at once what is too old by its clock, which had jumped: look first that it is right."`
+}
 
 // Run gives back room, of the running service or of one that is stopped.
 func (g *gcCmd) Run(ctx context.Context, c *cli) error {
+	if g.TrustClock {
+		var out collected
+		if err := g.ask(ctx, http.MethodPost, pathGC, collect{true}, &out); err != nil {
+			return err
+		}
+		return show(g.JSON, out, func(w *tabwriter.Writer) {
+			fmt.Fprintf(w, "removed %d old blocks, freed %s\n", out.Removed, size(out.Freed))
+		})
+	}
 	return g.keep(ctx, c, func(k keeper) error {
 		out, err := k.gc(ctx)
 		if err != nil {
