@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -41,6 +42,10 @@ func trains(round, number int) (train bool, half int) {
 func cut(r *recording, length time.Duration, scale float64) (list [][views][]float64) {
 	var calm [views][]event
 	for v, events := range [views][]event{link: r.tape.link, gateway: r.tape.gate} {
+		// Both ways are taken down by goroutines of their own: on a machine that has
+		// more to do than it can, one may look at the clock and write later.
+		events = slices.Clone(events)
+		slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 		calm[v] = events[firstSince(events, r.calm):]
 	}
 	for at := r.start; at+length <= r.end; at += length {

@@ -96,6 +96,17 @@ func TestCut(t *testing.T) {
 	if want := []float64{1, 3, 1}; !slices.Equal(ups, want) {
 		t.Errorf("packets up in the windows: %v, want %v", ups, want)
 	}
+	// What was written down late, in another order than it came, changes nothing.
+	late := hand()
+	slices.Reverse(late)
+	r.tape = &tape{link: late, gate: slices.Clone(late)}
+	for i, w := range cut(r, 10*time.Second, 1) {
+		for v := range views {
+			if !slices.Equal(w[v], windows[i][v]) {
+				t.Errorf("window %d, %v: other features in another order", i, v)
+			}
+		}
+	}
 }
 
 // A third of the clients is learnt from, and in each round both halves of the control
