@@ -1,3 +1,5 @@
+//go:build linux
+
 // Mixload measures what one core of a mix carries: how many packets a second it
 // forwards at its most, compared with how many it could unwrap if it did nothing
 // else, and how late packets leave at 80 % of that.

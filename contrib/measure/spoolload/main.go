@@ -1,3 +1,5 @@
+//go:build linux
+
 // Spoolload measures what a provider's spool bears: the store under load, and the
 // whole way of a request through its service node.
 //
