@@ -61,7 +61,11 @@ func killChild(dir string) error {
 		Service: service, Key: to.keys.ReadKey(), Cursor: cursor,
 		Signing: client.Signing{Instance: spool.Instance(to.keys.Instance()), Nonce: to.keys.Nonce},
 		Deliver: func(_ uint64, block []byte) error { return in.Store(block, reader.Cursor(), mixclient.Timing{}) },
-		Failed:  func(err error) { fmt.Fprintln(os.Stderr, err) },
+		Failed: func(err error) {
+			if !errors.Is(err, spool.StatusBusy) { // it is read again
+				fmt.Fprintln(os.Stderr, err)
+			}
+		},
 	})
 	if err != nil {
 		return err

@@ -238,8 +238,10 @@ func (c *change) announced(n mixclient.Notice) {
 	}
 	parsed, err := spool.ParseNotice(n.Bytes)
 	h, since := head(parsed), n.Since.UnixMilli()
-	if since == r.Since {
-		// Two clients of this daemon were given different snapshots.
+	if since == r.Since && (err != nil || h.Size <= r.Newest.Size) {
+		// Two clients of this daemon were given different snapshots. (A longer log for
+		// the same time may be that of a network that was started anew; whether it
+		// continues the one before is seen when its records are read.)
 		c.alarm(Rewritten, "", fmt.Sprintf("two logs were announced for one time, of %d and %d records", r.Newest.Size, h.Size))
 		r.Twice = since
 		return
