@@ -61,6 +61,8 @@ func (p *provider) put(backup []byte) {
 	o := badgerstore.Options{Dir: filepath.Join(p.dir, string(rune('a'+p.count)))}
 	var err error
 	if backup != nil {
+		// Generations are told apart by the second in which a store was restored.
+		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 		if _, err := badgerstore.Restore(p.t.Context(), o, bytes.NewReader(backup), nil); err != nil {
 			p.t.Fatal(err)
 		}
