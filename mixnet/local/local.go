@@ -15,7 +15,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -169,25 +169,53 @@ func Start(cfg Config) (*Network, error) {
 
 // Ports of nodes lie below those that systems give to outgoing connections
 // (32768 and up on Linux): a node that is stopped must find its port free again.
+// For the same reason no two processes use ports of the same block, which belongs
+// to whoever listens on its first port.
 const (
 	firstPort = 20000
-	ports     = 12000
+	blocks    = 24
+	blockSize = 500
 )
 
-// port is a random place to begin at, so that two processes do not meet, and grows.
-var port atomic.Uint32
+// ports are the blocks that this process has, until it ends.
+var ports struct {
+	mu   sync.Mutex // guards all below
+	own  []net.Listener
+	mine []int // the first port of each
+	next int   // of all ports of own blocks, the one to try next
+}
 
-func init() { port.Store(mathrand.Uint32N(ports)) }
+// takeBlock takes a block that nobody has. ports.mu is held.
+func takeBlock() bool {
+	begin := mathrand.IntN(blocks)
+	for i := range blocks {
+		first := firstPort + (begin+i)%blocks*blockSize
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first)); err == nil {
+			ports.own, ports.mine = append(ports.own, l), append(ports.mine, first)
+			return true
+		}
+	}
+	return false
+}
 
 // listen takes the next free port.
 func listen() (l net.Listener, err error) {
-	for range ports {
-		p := firstPort + port.Add(1)%ports
+	ports.mu.Lock()
+	defer ports.mu.Unlock()
+	for range blocks * blockSize {
+		if ports.next >= len(ports.mine)*blockSize && !takeBlock() {
+			ports.next = 0 // none is left: some of ours are free again
+		}
+		if len(ports.mine) == 0 {
+			break
+		}
+		p := ports.mine[ports.next/blockSize] + ports.next%blockSize
+		ports.next++
 		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
 			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("find a free port: %w", err)
+	return nil, fmt.Errorf("find a free port: %w", errors.Join(err, errors.New("too many networks on this machine")))
 }
 
 // sign has the gateways' operators sign doc, and reads it back as anyone would.
