@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
@@ -31,26 +32,55 @@ var (
 // maxLine is where generated lines are folded (RFC 5322 section 2.1.1).
 const maxLine = 78
 
-// Outgoing rewrites a submitted mail by the policy. All its errors are *refusal.Error,
-// except one of p.Rand.
+// Outgoing rewrites a mail that is in memory: see Rewrite. Result has it as Message.
+func Outgoing(msg []byte, p Policy) (*Result, error) {
+	r, out, err := Rewrite(bytes.NewReader(msg), p)
+	if err != nil {
+		return nil, err
+	}
+	w := bytes.NewBuffer(make([]byte, 0, len(msg)+len(msg)/32+1024))
+	if _, err := w.ReadFrom(out); err != nil {
+		return nil, fmt.Errorf("rewrite message: %w", err)
+	}
+	r.Message = w.Bytes()
+	return r, nil
+}
+
+// Rewrite reads the header of a submitted mail from msg and rewrites it by the
+// policy. The reader that it returns yields the whole mail as it is to be sealed:
+// the new header, then what is left of msg with its line endings made CRLF. It holds
+// some KiB at a time, and the header. All errors of Rewrite are *refusal.Error,
+// except those of p.Rand and of msg; the reader's are those of msg.
 //
 // A mail whose header has a line that is no field is refused: what follows might be
 // header or body, and so would leak or be lost. To, Cc and Reply-To lose what
 // cannot be read as an address; the envelope says who gets the mail, not they.
-func Outgoing(msg []byte, p Policy) (*Result, error) {
-	fields, body, bad := split(msg)
-	if bad != nil {
-		return nil, badHeader("Line %d of the message's header %s.", bad.line, bad.reason)
+func Rewrite(msg io.Reader, p Policy) (*Result, io.Reader, error) {
+	in := bufio.NewReaderSize(msg, bufferSize)
+	head, whole, err := readHeader(in)
+	if err != nil {
+		return nil, nil, err
 	}
-	if size := len(msg) - len(body); size > MaxHeader {
-		return nil, badHeader("The message's header has %d bytes, more than the %d that are taken.", size, MaxHeader)
+	fields, _, bad := split(head)
+	if bad != nil {
+		return nil, nil, badHeader("Line %d of the message's header %s.", bad.line, bad.reason)
+	}
+	if !whole {
+		return nil, nil, badHeader("The message's header has more than the %d bytes that are taken.", MaxHeader)
 	}
 	w := writer{fields: fields}
 	r := &Result{}
+	if err := w.header(r, p); err != nil {
+		return nil, nil, err
+	}
+	return r, io.MultiReader(&w.Buffer, &crlfReader{in: in}), nil
+}
 
-	from, err := sender(&w, p)
+// header writes the new header and its blank line, and says in r what it found.
+func (w *writer) header(r *Result, p Policy) error {
+	from, err := sender(w, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.From = from.Address
 	w.line("From", []string{(&mail.Address{Name: from.Name, Address: from.Address}).String()})
@@ -60,10 +90,10 @@ func Outgoing(msg []byte, p Policy) (*Result, error) {
 	w.addressList("Cc", r.Cc)
 	w.addressList("Reply-To", w.addresses("reply-to"))
 	w.copyFirst("Subject")
-	w.line("Date", []string{date(&w, p).Format("Mon, 02 Jan 2006 15:04:05 -0700")})
+	w.line("Date", []string{date(w, p).Format("Mon, 02 Jan 2006 15:04:05 -0700")})
 
 	if r.MessageID, err = newMessageID(p.Rand); err != nil {
-		return nil, err
+		return err
 	}
 	w.line("Message-ID", []string{"<" + r.MessageID + ">"})
 	if ids := messageIDs(w.first("message-id")); len(ids) > 0 {
@@ -99,8 +129,7 @@ func Outgoing(msg []byte, p Policy) (*Result, error) {
 	}
 
 	w.WriteString("\r\n")
-	r.Message = appendCRLF(slices.Grow(w.Bytes(), len(body)+len(body)/32), body)
-	return r, nil
+	return nil
 }
 
 // sender returns who the mail is from, which must be someone p allows.

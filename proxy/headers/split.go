@@ -1,7 +1,10 @@
 package headers
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
+	"io"
 	"strings"
 )
 
@@ -112,4 +115,66 @@ func appendCRLF(dst, b []byte) []byte {
 		dst = append(dst, '\n')
 		b = b[i+1:]
 	}
+}
+
+// bufferSize is how much of a message is held while it passes, in bytes.
+const bufferSize = 32 << 10
+
+// readHeader reads the header of a message and the blank line behind it. Of one that
+// is larger than MaxHeader it returns the whole lines before that, and false.
+func readHeader(r *bufio.Reader) (head []byte, whole bool, err error) {
+	for start := 0; ; {
+		part, err := r.ReadSlice('\n')
+		head = append(head, part...)
+		switch {
+		case len(head) > MaxHeader:
+			return head[:start], false, nil
+		case errors.Is(err, io.EOF):
+			return head, true, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil:
+			return nil, false, err
+		}
+		if line := head[start:]; len(line) == 1 || len(line) == 2 && line[0] == '\r' {
+			return head, true, nil
+		}
+		start = len(head)
+	}
+}
+
+// A crlfReader reads what in yields with every LF that follows no CR made CRLF.
+type crlfReader struct {
+	in  *bufio.Reader
+	out []byte // to be returned next
+	buf []byte // that out is a part of
+	cr  bool   // the last byte was CR
+}
+
+func (c *crlfReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for len(c.out) == 0 {
+		// What is buffered, so that a slow message passes as it comes.
+		if _, err := c.in.Peek(1); err != nil {
+			return 0, err
+		}
+		b, err := c.in.Peek(c.in.Buffered())
+		if err != nil {
+			return 0, err
+		}
+		c.buf = c.buf[:0]
+		if b[0] == '\n' && c.cr {
+			c.buf, b = append(c.buf, '\n'), b[1:]
+		}
+		c.buf = appendCRLF(c.buf, b)
+		c.out, c.cr = c.buf, c.buf[len(c.buf)-1] == '\r'
+		if _, err := c.in.Discard(c.in.Buffered()); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.out)
+	c.out = c.out[n:]
+	return n, nil
 }
