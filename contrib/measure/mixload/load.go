@@ -29,6 +29,7 @@ type flow struct {
 	m     *packets
 	conns []*wire.Conn
 	start time.Time
+	clock int64   // what the clock that all processes share said at start
 	sent  []int64 // nanoseconds after start; 0 for those not sent
 	next  atomic.Int64
 	count atomic.Int64 // arrived
@@ -38,7 +39,7 @@ type flow struct {
 }
 
 func newFlow(w *world, m *packets, conns []*wire.Conn) *flow {
-	return &flow{w: w, m: m, conns: conns, start: time.Now(), sent: make([]int64, m.len()), arrivals: make([]arrival, 0, m.len())}
+	return &flow{w: w, m: m, conns: conns, start: time.Now(), clock: clock(), sent: make([]int64, m.len()), arrivals: make([]arrival, 0, m.len())}
 }
 
 // note takes an arrival.
@@ -119,9 +120,10 @@ func (f *flow) settle(ctx context.Context) {
 // sentCount returns how many were sent. No send may run.
 func (f *flow) sentCount() int64 { return min(f.next.Load(), int64(f.m.len())) }
 
-// errorsOf returns the delay errors of all that arrived, in order of size, and how
-// many that were sent did not. It fails if something arrived twice or early.
-func (f *flow) errorsOf() (errs []time.Duration, lost int, err error) {
+// errorsOf returns the delay errors of all that arrived, in order of size, those of
+// them that no shadow was on when they came or were due, and how many that were sent
+// did not arrive. It fails if something arrived twice or early.
+func (f *flow) errorsOf(s shadow) (errs, calm []time.Duration, lost int, err error) {
 	f.mu.Lock()
 	arrivals := f.arrivals
 	f.mu.Unlock()
@@ -147,10 +149,10 @@ func (f *flow) errorsOf() (errs []time.Duration, lost int, err error) {
 	}
 	wg.Wait()
 	if err := errors.Join(failed...); err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	if n := twice.Load(); n > 0 {
-		return nil, 0, fmt.Errorf("%d packets arrived twice", n)
+		return nil, nil, 0, fmt.Errorf("%d packets arrived twice", n)
 	}
 	for i, sent := range f.sent[:f.sentCount()] {
 		if arrived[i] == 0 {
@@ -159,12 +161,16 @@ func (f *flow) errorsOf() (errs []time.Duration, lost int, err error) {
 		}
 		late := time.Duration(arrived[i]-sent) - f.m.delays[i]
 		if late < 0 {
-			return nil, 0, fmt.Errorf("packet %d left %v before its time", i, -late)
+			return nil, nil, 0, fmt.Errorf("packet %d left %v before its time", i, -late)
 		}
 		errs = append(errs, late)
+		if came := f.clock + sent; !s.on(came) && !s.on(came+int64(f.m.delays[i])) {
+			calm = append(calm, late)
+		}
 	}
 	slices.Sort(errs)
-	return errs, lost, nil
+	slices.Sort(calm)
+	return errs, calm, lost, nil
 }
 
 // quantile returns the q-th quantile of what is sorted.

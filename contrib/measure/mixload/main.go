@@ -26,6 +26,13 @@
 // is smaller. Packets come as a Poisson process. dropped counts, in both parts, the
 // packets that were sent and did not arrive.
 //
+// On a rented machine the cores are away at times: other customers have them, and
+// nothing here runs. A process of the highest priority on each core, which takes
+// root, sleeps and notes when it wakes late. calm_percent is the share of packets
+// that neither came nor were due in or shortly before such a stall, or while what
+// came in one was worked off, and p99_calm_ms is their 99th percentile: what the mix
+// itself does. Only stalls decide what is calm, not how late a packet was.
+//
 // With -profile the mix writes a CPU profile of its minute at its most, and where
 // the time goes is printed: a sample belongs to the first line of the table that
 // one of its functions matches ("go tool pprof" reads the samples).
@@ -61,7 +68,7 @@ type options struct {
 }
 
 func main() {
-	if runChild() {
+	if runChild() || runWatch() {
 		return
 	}
 	o := options{network: directory.DefaultParameters()}

@@ -14,6 +14,9 @@ import (
 	"mailproxy/mixnet/wire"
 )
 
+// cores is how many cores the mix and this program have together.
+const cores = 2
+
 // startIn is how long after the beginning of an epoch the mix's clock is when it
 // starts: the key before is still accepted, as long as the memory's part takes.
 const startIn = 10 * time.Second
@@ -110,11 +113,18 @@ func measureLoad(ctx context.Context, w *world, o options) (err error) {
 	unwrap := float64(first.Unwrapped+second.Unwrapped) / (first.Took + second.Took).Seconds()
 
 	at := o.share * top.perSecond()
+	watcher, unwatched := startWatch(cores)
 	f, after, err := measureErrors(ctx, w, m, l, o, at)
+	var stalls []stall
+	if unwatched == nil {
+		var stopped error
+		stalls, stopped = watcher.stop()
+		err = errors.Join(err, stopped)
+	}
 	if err != nil {
 		return err
 	}
-	late, lost, err := f.errorsOf()
+	late, calm, lost, err := f.errorsOf(shadowOf(stalls, o.share))
 	if err != nil {
 		return err
 	}
@@ -139,12 +149,28 @@ func measureLoad(ctx context.Context, w *world, o options) (err error) {
 	}
 	fmt.Printf("\nat %.0f per second, delay errors: median %s, 90 %% %s, 99 %% %s, 99.9 %% %s, most %s\n", at,
 		ms(quantile(late, 0.5)), ms(quantile(late, 0.9)), ms(quantile(late, 0.99)), ms(quantile(late, 0.999)), ms(quantile(late, 1)))
+	if unwatched != nil {
+		calm = nil
+		fmt.Printf("whether the cores were away is not known: %v\n", unwatched)
+	} else {
+		var away time.Duration
+		for _, s := range stalls {
+			away += time.Duration(s.end - s.start)
+		}
+		fmt.Printf("the cores were away %d times, %.1f s in all of %.0f s; of the %.0f %% of packets without that: median %s, 90 %% %s, 99 %% %s, 99.9 %% %s, most %s\n",
+			len(stalls), away.Seconds(), cores*o.length.Seconds(), percent(len(calm), len(late)),
+			ms(quantile(calm, 0.5)), ms(quantile(calm, 0.9)), ms(quantile(calm, 0.99)), ms(quantile(calm, 0.999)), ms(quantile(calm, 1)))
+	}
 	fmt.Printf("the mix received %d packets, forwarded %d and dropped %d to make room; it keeps %d replay tags; by itself it was %s late at most\n\n",
 		after.Received, after.Forwarded, after.Dropped, after.Tags, ms(after.Latest))
-	fmt.Printf("max_per_s=%.0f unwrap_per_s=%.0f ratio=%.3f p99_delay_error_ms=%.2f dropped=%d\n",
-		top.perSecond(), unwrap, top.perSecond()/unwrap, quantile(late, 0.99).Seconds()*1e3, top.lost+lost)
+	fmt.Printf("max_per_s=%.0f unwrap_per_s=%.0f ratio=%.3f p99_delay_error_ms=%.2f dropped=%d calm_percent=%.0f p99_calm_ms=%.2f\n",
+		top.perSecond(), unwrap, top.perSecond()/unwrap, quantile(late, 0.99).Seconds()*1e3, top.lost+lost,
+		percent(len(calm), len(late)), quantile(calm, 0.99).Seconds()*1e3)
 	return nil
 }
+
+// percent returns n as a share of all, 0 of none.
+func percent(n, all int) float64 { return 100 * float64(n) / float64(max(all, 1)) }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1e3) }
 

@@ -75,7 +75,7 @@ func measureMemory(ctx context.Context, w *world, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	late, lost, err := f.errorsOf()
+	late, _, lost, err := f.errorsOf(nil)
 	if err != nil {
 		return err
 	}

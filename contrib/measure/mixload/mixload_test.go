@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +23,7 @@ import (
 var scaled = directory.DefaultParameters().Scaled(20)
 
 func TestMain(m *testing.M) {
-	if runChild() {
+	if runChild() || runWatch() {
 		return
 	}
 	os.Exit(m.Run())
@@ -110,16 +112,16 @@ func TestErrorsOf(t *testing.T) {
 		}
 		return f
 	}
-	late, lost, err := at(time.Millisecond, 3*time.Millisecond).errorsOf()
-	if err != nil || lost != 1 || len(late) != 2 || late[0] != time.Millisecond || late[1] != 3*time.Millisecond {
+	late, calm, lost, err := at(time.Millisecond, 3*time.Millisecond).errorsOf(nil)
+	if err != nil || len(calm) != 2 || lost != 1 || len(late) != 2 || late[0] != time.Millisecond || late[1] != 3*time.Millisecond {
 		t.Errorf("errors %v, %d lost, %v", late, lost, err)
 	}
-	if _, _, err := at(time.Millisecond, -time.Millisecond).errorsOf(); err == nil {
+	if _, _, _, err := at(time.Millisecond, -time.Millisecond).errorsOf(nil); err == nil {
 		t.Error("a packet that left before its time is not found")
 	}
 	f := at(time.Millisecond)
 	f.arrivals = append(f.arrivals, f.arrivals[0])
-	if _, _, err := f.errorsOf(); err == nil {
+	if _, _, _, err := f.errorsOf(nil); err == nil {
 		t.Error("a packet that arrived twice is not found")
 	}
 }
@@ -185,5 +187,44 @@ func TestFillTags(t *testing.T) {
 	b, err := os.ReadFile(files[1])
 	if err != nil || len(b) != 70_001*tagSize || binary.LittleEndian.Uint64(b) == binary.LittleEndian.Uint64(b[len(b)-tagSize:]) {
 		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
+func TestShadow(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	// At 80 % a stall of 10 ms is worked off in another 40.
+	s := shadowOf([]stall{{200 * ms, 210 * ms}, {100 * ms, 110 * ms}, {140 * ms, 150 * ms}}, 0.8)
+	if len(s) != 2 || s[0] != (stall{100 * ms, 190 * ms}) || s[1] != (stall{200 * ms, 250 * ms}) {
+		t.Fatalf("shadow %v", s)
+	}
+	for at, want := range map[int64]bool{0: false, 89: false, 91: true, 120: true, 189: true, 195: true, 240: true, 251: false, 1000: false} {
+		if got := s.on(at * ms); got != want {
+			t.Errorf("shadow on a packet at %d ms: %v", at, got)
+		}
+	}
+	if shadow(nil).on(5) {
+		t.Error("no shadow is on something")
+	}
+}
+
+// TestWatch stops a core's watcher for a while, which is what a core that is away
+// looks like.
+func TestWatch(t *testing.T) {
+	w, err := startWatch(1)
+	if err != nil {
+		t.Skipf("this user may not: %v", err)
+	}
+	for _, s := range []os.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+		if err := w.cmds[0].Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	stalls, err := w.stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(stalls, func(s stall) bool { return s.end-s.start >= int64(50*time.Millisecond) }) {
+		t.Errorf("stalls %v", stalls)
 	}
 }
