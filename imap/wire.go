@@ -23,6 +23,10 @@ const (
 	maxDiscard  = 1 << 20   // bytes of one line before the connection is given up
 	maxDrain    = 512 << 20 // bytes of a refused literal that are read to stay in step
 	maxLiterals = 100       // of one refused command
+
+	maxPending   = 32 << 10 // bytes of responses that wait to be sent
+	maxPiece     = 64 << 10 // bytes that a client has writeTimeout to take
+	writeTimeout = 30 * time.Second
 )
 
 // poison makes the library answer BAD wherever it stands: no rule of the grammar
@@ -43,6 +47,12 @@ const poison = "\x01"
 //     library, so that nothing sent before TLS outlives it (RFC 9051 section
 //     6.2.1).
 //
+// It also gathers what the library writes. The library flushes after each line of
+// a response, so that a FETCH of a folder would be a system call, and a wake-up of
+// the client, for every message. What is written waits here until the library
+// wants to read (the command is done), or until there is much of it. What a client
+// waits for in between, in IDLE and before a literal, is sent at once.
+//
 // The library reads and writes from one goroutine, and during IDLE writes from
 // a second one.
 type wire struct {
@@ -61,18 +71,21 @@ type wire struct {
 	raw  int64  // bytes of a literal to be read after out
 	bad  int    // invalid commands in a row
 	size int    // bytes of the command so far
+	// deadline is that of the next read, armed the one that the connection has.
+	deadline, armed time.Time
 
 	mu sync.Mutex // guards what follows, and that responses of ours stay whole
 	// greeted is false while the library's greeting is to be swallowed, since the
 	// client had one before STARTTLS.
-	greeted  bool
-	authed   bool // a login succeeded
-	tag      string
-	verb     string // of the last command, upper case
-	state    state
-	lit      literal
-	asked    bool // the library has sent a continuation request
-	deadline time.Time
+	greeted bool
+	authed  bool // a login succeeded
+	tag     string
+	verb    string // of the last command, upper case
+	state   state
+	lit     literal
+	asked   bool   // the library has sent a continuation request
+	pending []byte // what was written and not yet sent
+	failed  error  // of sending; all later writes fail with it
 }
 
 // state says what the client's next bytes are.
@@ -93,7 +106,9 @@ type literal struct {
 }
 
 func newWire(s *Server, conn net.Conn, secure bool) *wire {
-	return &wire{Conn: conn, s: s, br: bufio.NewReader(conn), secure: secure, greeted: true}
+	w := &wire{Conn: conn, s: s, secure: secure, greeted: true}
+	w.br = bufio.NewReader(source{w})
+	return w
 }
 
 // Close implements net.Conn; the library calls it once it is done.
@@ -101,7 +116,12 @@ func (w *wire) Close() error {
 	var err error
 	w.closer.Do(func() {
 		if !w.detached.Load() {
-			err = w.Conn.Close()
+			// The last words. Where another write holds the lock, it is stuck.
+			if w.mu.TryLock() {
+				err = w.flush()
+				w.mu.Unlock()
+			}
+			err = errors.Join(err, w.Conn.Close())
 		}
 		w.s.untrack(w)
 	})
@@ -121,13 +141,31 @@ func (w *wire) interrupt() {
 	w.Conn.Close()
 }
 
-// SetReadDeadline implements net.Conn and remembers the deadline, which drain
-// has to put back.
+// SetWriteDeadline implements net.Conn and does nothing: send has deadlines of its
+// own, since what is written is not sent at once.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn. The library sets several for each command;
+// one counts once something is read from the connection, see source.
 func (w *wire) SetReadDeadline(t time.Time) error {
-	w.mu.Lock()
 	w.deadline = t
-	w.mu.Unlock()
-	return w.Conn.SetReadDeadline(t)
+	return nil
+}
+
+// A source is what a wire's buffer is filled from.
+type source struct{ w *wire }
+
+// Read implements io.Reader. The deadlines are those of minutes: one that has moved
+// by less than a second stays.
+func (s source) Read(p []byte) (int, error) {
+	w := s.w
+	if moved := w.deadline.Sub(w.armed); moved < 0 || moved >= time.Second {
+		if err := w.Conn.SetReadDeadline(w.deadline); err != nil {
+			return 0, err
+		}
+		w.armed = w.deadline
+	}
+	return w.Conn.Read(p)
 }
 
 // Write implements net.Conn. The library flushes after each response, so that p
@@ -149,19 +187,52 @@ func (w *wire) Write(p []byte) (int, error) {
 		if w.state == stateLiteral && w.lit.nonSync {
 			return n, nil // the client sends it unasked
 		}
-	case bytes.Contains(p, literalPlus) && (w.verb == "CAPABILITY" || w.verb == "LOGIN" || w.verb == "AUTHENTICATE"):
+	case (w.verb == "CAPABILITY" || w.verb == "LOGIN" || w.verb == "AUTHENTICATE") && bytes.Contains(p, literalPlus):
 		// The library always announces LITERAL-, of which LITERAL+ is the larger
 		// brother: announcing both says nothing more (RFC 7888).
 		p = bytes.Replace(p, literalMinus, nil, 1)
-	case bytes.Equal(p, []byte(w.tag+libraryBug)):
+	case len(p) == len(w.tag)+len(libraryBug) && string(p) == w.tag+libraryBug:
 		// The session has words of its own for internal errors. The library says
 		// this only of arguments that it could not parse.
 		p = []byte(w.tag + " BAD [CLIENTBUG] Syntax error in the arguments\r\n")
 	}
-	if _, err := w.Conn.Write(p); err != nil {
-		return 0, err
+	switch {
+	case p[0] == '+' || w.state == stateAnswer: // the client's turn, without a Read
+		w.pending = append(w.pending, p...)
+		return n, w.flush()
+	case len(p) >= maxPending:
+		if err := w.flush(); err != nil {
+			return 0, err
+		}
+		return n, w.send(p)
 	}
-	return n, nil
+	if w.pending = append(w.pending, p...); len(w.pending) >= maxPending {
+		return n, w.flush()
+	}
+	return n, w.failed
+}
+
+// flush sends what waits. Callers hold w.mu.
+func (w *wire) flush() error {
+	if len(w.pending) == 0 {
+		return w.failed
+	}
+	err := w.send(w.pending)
+	w.pending = w.pending[:0]
+	return err
+}
+
+// send writes p to the connection, a piece at a time, so that a client that takes
+// a large message slowly is not cut off. Callers hold w.mu.
+func (w *wire) send(p []byte) error {
+	for len(p) > 0 && w.failed == nil {
+		n := min(len(p), maxPiece)
+		if w.failed = w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); w.failed == nil {
+			_, w.failed = w.Conn.Write(p[:n])
+		}
+		p = p[n:]
+	}
+	return w.failed
 }
 
 var (
@@ -175,11 +246,10 @@ const libraryBug = " NO [SERVERBUG] Internal server error\r\n"
 func (w *wire) say(format string, args ...any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.Conn.SetWriteDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+	if err := w.flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w.Conn, format+"\r\n", args...)
-	return errors.Join(err, w.Conn.SetWriteDeadline(time.Time{}))
+	return w.send(fmt.Appendf(nil, format+"\r\n", args...))
 }
 
 // bye says goodbye; the library then sees the end of the connection.
@@ -193,6 +263,12 @@ func (w *wire) bye(text string) error {
 // Read implements net.Conn.
 func (w *wire) Read(p []byte) (int, error) {
 	for len(w.out) == 0 {
+		w.mu.Lock()
+		err := w.flush() // the library has no more to say to what it has read
+		w.mu.Unlock()
+		if err != nil {
+			return 0, err
+		}
 		if w.raw > 0 {
 			n, err := w.br.Read(p[:min(int64(len(p)), w.raw)])
 			w.raw -= int64(n)
@@ -256,7 +332,7 @@ func (w *wire) startTLS(tag string) error {
 	if len(early) > 0 {
 		conn = prefixed{conn, io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)}
 	}
-	if err := w.SetReadDeadline(time.Time{}); err != nil {
+	if err := w.Conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	secured := tls.Server(conn, w.s.o.TLS)

@@ -173,19 +173,13 @@ func (w *wire) answer(verb string) error {
 
 // drain reads and drops a refused literal and the rest of its command.
 func (w *wire) drain(size int64) error {
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.Conn.SetReadDeadline(w.deadline) // fails only with the connection, as the next read does
-	}()
+	defer func(library time.Time) { w.deadline = library }(w.deadline)
 	for range maxLiterals {
 		if size > maxDrain {
 			return w.bye("The literal is too large")
 		}
 		for size > 0 {
-			if err := w.Conn.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
-				return err
-			}
+			w.deadline = time.Now().Add(handshakeTimeout)
 			n, err := io.CopyN(io.Discard, w.br, min(size, 1<<20))
 			if err != nil {
 				return err
