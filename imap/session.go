@@ -175,7 +175,8 @@ func (ss *session) Select(name string, options *goimap.SelectOptions) (*goimap.S
 		data.FirstUnseenSeqNum = status.FirstUnseen
 	}
 	if !options.ReadOnly {
-		data.PermanentFlags = append(slices.Clone(data.Flags), goimap.FlagWildcard)
+		changeable := slices.DeleteFunc(slices.Clone(data.Flags), func(f goimap.Flag) bool { return mailbox.Reserved(string(f)) })
+		data.PermanentFlags = append(changeable, goimap.FlagWildcard)
 	}
 	if ss.conn.EnabledCaps().Has(goimap.CapIMAP4rev2) { // RFC 9051 section 6.3.2
 		for _, info := range ss.account.Folders() {

@@ -134,7 +134,7 @@ func (ss *session) Append(name string, r goimap.LiteralReader, options *goimap.A
 	if date.IsZero() {
 		date = ss.s.o.Now()
 	}
-	id, err := ss.account.Deliver(name, raw.Bytes(), flags, date)
+	id, err := ss.account.Append(name, raw.Bytes(), flags, date)
 	if err != nil {
 		return nil, ss.fail(err)
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // SetFlags changes the flags of those of the messages that exist, and returns
-// these as they are now. When it returns nil the changes are synced.
+// these as they are now. Reserved flags stay as they are. When it returns nil the changes are synced.
 func (f *Folder) SetFlags(uids []uint32, op FlagOp, flags []string) ([]Message, error) {
 	flags, err := CleanFlags(flags)
 	if err != nil {
@@ -67,7 +67,8 @@ func (f *Folder) setFlags(uids []uint32, op FlagOp, flags []string, done *[]Mess
 				if err != nil {
 					return err
 				}
-				rec.Flags = now
+				// Their delivery state may have changed since memory was looked at.
+				rec.Flags = withReserved(now, rec.Flags)
 				if err := putRecord(tx, messageKey(f.id, uid), rec); err != nil {
 					return err
 				}
@@ -88,7 +89,7 @@ func (f *Folder) setFlags(uids []uint32, op FlagOp, flags []string, done *[]Mess
 		m := &f.messages[i]
 		m.was = m.rev
 		if now, ok := changed[uid]; ok {
-			m.Flags, m.rev = now, f.rev+1
+			m.Flags, m.rev = withReserved(now, m.Flags), f.rev+1
 		}
 		*done = append(*done, *m)
 	}
@@ -101,11 +102,11 @@ func (f *Folder) setFlags(uids []uint32, op FlagOp, flags []string, done *[]Mess
 func apply(have []string, op FlagOp, flags []string) ([]string, error) {
 	switch op {
 	case FlagsSet:
-		return flags, nil
+		return withReserved(flags, have), nil
 	case FlagsAdd:
-		return CleanFlags(append(slices.Clone(have), flags...))
+		return CleanFlags(append(slices.Clone(have), settable(flags)...))
 	case FlagsRemove:
-		return slices.DeleteFunc(slices.Clone(have), func(h string) bool { return hasFlag(flags, h) }), nil
+		return slices.DeleteFunc(slices.Clone(have), func(h string) bool { return !Reserved(h) && hasFlag(flags, h) }), nil
 	}
 	return nil, fmt.Errorf("flag operation %d is unknown", op)
 }

@@ -22,6 +22,8 @@ import (
 //	mailbox/u/<folder id>                    the next UID
 //	mailbox/m/<folder id><uid>               messageRecord
 //	mailbox/i/<account id><hash of Message-ID><folder id><uid>   (empty)
+//	mailbox/o/<account id><hash of Message-ID>   outgoingRecord, by the id of a mail that went out
+//	mailbox/p/<account id><hash of Message-ID>   originalRecord, by its mail program's id
 //	mailbox/r/<blob id>                      number of messages that share it
 //	mailbox/e/<blob id>                      Envelope
 //	mailbox/b/<blob id>                      Structure
@@ -107,6 +109,14 @@ func chunkKey(b blobID, i uint32) []byte     { return key("c", b[:], u32(i)) }
 
 // idsKey is the prefix of all messages of an account with one Message-ID.
 func idsKey(acct uint32, hash []byte) []byte { return key("i", u32(acct), hash) }
+
+// sentPrefixes are those of all that is kept of an account's mail that went out.
+func sentPrefixes(acct uint32) [][]byte {
+	return [][]byte{key("o", u32(acct)), key("p", u32(acct))}
+}
+
+func outgoingKey(acct uint32, hash []byte) []byte { return key("o", u32(acct), hash) }
+func originalKey(acct uint32, hash []byte) []byte { return key("p", u32(acct), hash) }
 
 func idKey(acct uint32, hash []byte, f uint64, uid uint32) []byte {
 	return key("i", u32(acct), hash, number(f), u32(uid))

@@ -124,6 +124,13 @@ func (f *Folder) Name() string {
 	return f.name
 }
 
+// Use returns the folder's special use, or "".
+func (f *Folder) Use() string {
+	f.a.mu.RLock()
+	defer f.a.mu.RUnlock()
+	return f.use
+}
+
 // UIDValidity never changes (RFC 9051 section 2.3.1.1).
 func (f *Folder) UIDValidity() uint32 { return f.uidValidity }
 

@@ -27,6 +27,9 @@ func (s *Store) DeleteAccount(name string) error {
 			return fmt.Errorf("delete account: %w", err)
 		}
 	}
+	if err := a.forgetSent(); err != nil {
+		return fmt.Errorf("delete account: %w", err)
+	}
 	if err := a.deleteInbox(name); err != nil {
 		return fmt.Errorf("delete account: %w", err)
 	}
