@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"mailproxy/internal/codec"
 	"mailproxy/internal/store"
@@ -14,8 +16,11 @@ const (
 	// chunkSize is how many bytes of a message one value holds: large enough that
 	// a mail is few values, small enough that a part of one is read without it.
 	chunkSize = 256 << 10
-	// chunksPerTx bounds what one transaction writes (and Badger holds in memory).
-	chunksPerTx = 16
+	// batchSize is how many bytes of chunks one transaction writes, and so what a
+	// message takes of memory on its way into the store.
+	batchSize = 4 * chunkSize
+	// firstRead is how much is made room for before a message is known to be larger.
+	firstRead = 16 << 10
 )
 
 // Staged is a message whose bytes are safe but which no folder shows yet. It is
@@ -43,48 +48,124 @@ func (g *Staged) MessageID() string { return g.envelope.MessageID }
 // A malformed message is staged like any other. raw must not be changed until
 // the message is delivered or discarded.
 func (s *Store) Stage(raw []byte) (*Staged, error) {
+	st, err := s.newStaging()
+	if err != nil {
+		return nil, err
+	}
+	_, _ = st.parser.Write(raw) // never fails
+	if len(raw) <= chunkSize {
+		st.inline(raw)
+		return st.finish()
+	}
+	for rest := raw; len(rest) > 0; {
+		n := min(batchSize, len(rest))
+		if err := st.write(rest[:n]); err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
+	}
+	return st.finish()
+}
+
+// StageReader is Stage for a message that r reads to io.EOF, of which it holds a
+// small part at a time. After any other error of r, which it returns wrapped,
+// nothing of the message is kept.
+func (s *Store) StageReader(r io.Reader) (*Staged, error) {
+	st, err := s.newStaging()
+	if err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 0, firstRead)
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		_, _ = st.parser.Write(buf[len(buf) : len(buf)+n]) // never fails
+		buf = buf[:len(buf)+n]
+		switch {
+		case err != nil && err != io.EOF:
+			return nil, st.fail(err)
+		case err == io.EOF && st.g.size == 0 && len(buf) <= chunkSize:
+			st.inline(buf)
+			return st.finish()
+		case err == io.EOF:
+			if err := st.write(buf); err != nil {
+				return nil, err
+			}
+			return st.finish()
+		case len(buf) == batchSize:
+			if err := st.write(buf); err != nil {
+				return nil, err
+			}
+			buf = buf[:0]
+		case len(buf) == cap(buf):
+			buf = append(make([]byte, 0, min(4*cap(buf), batchSize)), buf...)
+		}
+	}
+}
+
+// A staging is a message on its way into the store.
+type staging struct {
+	s      *Store
+	g      *Staged
+	parser *parser
+}
+
+func (s *Store) newStaging() (*staging, error) {
 	if err := s.st.Room(); err != nil {
 		return nil, fmt.Errorf("stage message: %w", err)
 	}
-	g := &Staged{size: int64(len(raw)), wireSize: wireSize(raw)}
-	if _, err := rand.Read(g.id[:]); err != nil {
-		return nil, fmt.Errorf("stage message: %w", err)
+	st := &staging{s: s, g: &Staged{}, parser: newParser()}
+	rand.Read(st.g.id[:]) // never fails
+	return st, nil
+}
+
+// fail gives up what was written.
+func (st *staging) fail(err error) error {
+	return errors.Join(fmt.Errorf("stage message: %w", err), st.s.Discard(st.g))
+}
+
+// inline leaves a message of one chunk to DeliverTx. An empty one has none.
+func (st *staging) inline(raw []byte) {
+	if len(raw) > 0 {
+		st.g.inline = raw
 	}
-	structure := parseStructure(raw)
-	g.envelope = parseEnvelope(Fields(raw[:structure.Parts[0].Body]))
+}
+
+// write writes the next chunks, of batchSize bytes at most.
+func (st *staging) write(b []byte) error {
+	err := st.s.st.Update(func(tx *store.Tx) error {
+		at := uint32(st.g.size / chunkSize)
+		for chunk := range slices.Chunk(b, chunkSize) {
+			if err := tx.Set(chunkKey(st.g.id, at), chunk); err != nil {
+				return err
+			}
+			at++
+		}
+		return nil
+	})
+	if err != nil {
+		return st.fail(err)
+	}
+	st.g.size += int64(len(b))
+	return nil
+}
+
+// finish keeps what the parser found.
+func (st *staging) finish() (*Staged, error) {
+	g := st.g
+	structure, wireSize := st.parser.finish()
+	g.size, g.wireSize = structure.Size, wireSize
+	g.envelope = parseEnvelope(Fields(st.parser.header))
 	var err error
 	if g.encStr, err = codec.Marshal(structure); err != nil || len(g.encStr) > maxRecord {
-		if g.encStr, err = codec.Marshal(opaqueStructure(raw)); err != nil {
-			return nil, fmt.Errorf("stage message: %w", err)
+		if g.encStr, err = codec.Marshal(structure.opaque()); err != nil {
+			return nil, st.fail(err)
 		}
 	}
 	if g.encEnv, err = codec.Marshal(&g.envelope); err != nil || len(g.encEnv) > maxRecord {
 		g.envelope = Envelope{MessageID: g.envelope.MessageID, Clipped: true}
 		if g.encEnv, err = codec.Marshal(&g.envelope); err != nil {
-			return nil, fmt.Errorf("stage message: %w", err)
+			return nil, st.fail(err)
 		}
-	}
-	if len(raw) <= chunkSize {
-		g.inline = raw
-		return g, nil
-	}
-	for i := uint32(0); len(raw) > 0; {
-		err := s.st.Update(func(tx *store.Tx) error {
-			rest, n := raw, i
-			for ; len(rest) > 0 && n < i+chunksPerTx; n++ {
-				end := min(chunkSize, len(rest))
-				if err := tx.Set(chunkKey(g.id, n), rest[:end]); err != nil {
-					return err
-				}
-				rest = rest[end:]
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("stage message: %w", err), s.Discard(g))
-		}
-		i += chunksPerTx
-		raw = raw[min(len(raw), chunksPerTx*chunkSize):]
 	}
 	return g, nil
 }
@@ -238,24 +319,4 @@ func (s *Store) collectOrphans() error {
 		orphans = orphans[n:]
 	}
 	return nil
-}
-
-// wireSize is what raw measures when each of its lines ends in CRLF, as POP3
-// sends and counts it (RFC 1939 section 11).
-func wireSize(raw []byte) int64 {
-	n := int64(len(raw))
-	for at := 0; ; {
-		i := bytes.IndexByte(raw[at:], '\n')
-		if i < 0 {
-			break
-		}
-		if at+i == 0 || raw[at+i-1] != '\r' {
-			n++
-		}
-		at += i + 1
-	}
-	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
-		n += 2
-	}
-	return n
 }

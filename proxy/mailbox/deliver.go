@@ -3,6 +3,7 @@ package mailbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"mailproxy/internal/store"
@@ -60,7 +61,20 @@ func (a *Account) Deliver(folder string, raw []byte, flags []string, date time.T
 	if err != nil {
 		return ID{}, err
 	}
-	var id ID
+	return a.deliver(folder, g, flags, date)
+}
+
+// DeliverReader stages what r reads to io.EOF, as Store.StageReader does, and
+// delivers it. When it returns nil the message is synced.
+func (a *Account) DeliverReader(folder string, r io.Reader, flags []string, date time.Time) (ID, error) {
+	g, err := a.s.StageReader(r)
+	if err != nil {
+		return ID{}, err
+	}
+	return a.deliver(folder, g, flags, date)
+}
+
+func (a *Account) deliver(folder string, g *Staged, flags []string, date time.Time) (id ID, err error) {
 	err = a.s.st.Update(func(tx *store.Tx) (err error) {
 		id, err = a.DeliverTx(tx, folder, g, flags, date)
 		return err

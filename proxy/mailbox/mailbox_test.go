@@ -170,7 +170,7 @@ func TestBytesAreKept(t *testing.T) {
 		"one chunk":  bytes.Repeat([]byte("x"), chunkSize),
 		"two chunks": bytes.Repeat([]byte("yz"), chunkSize/2+1),
 		"many": append([]byte("Subject: large\r\n\r\n"),
-			bytes.Repeat([]byte("0123456789abcde\n"), chunkSize/16*(chunksPerTx+3))...),
+			bytes.Repeat([]byte("0123456789abcde\n"), chunkSize/16*(batchSize/chunkSize+3))...),
 	}
 	uids := make(map[string]uint32)
 	for name, raw := range tests {

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"mailproxy/internal/store"
@@ -239,6 +240,53 @@ func (c *Content) Bytes(off, end int64) ([]byte, error) {
 		return nil, fmt.Errorf("bytes %d to %d of a message of %d", off, end, c.m.Size)
 	}
 	return readBlob(c.tx, c.m.blob, off, end-off)
+}
+
+// Reader reads the message's bytes from off up to end, a small part at a time.
+func (c *Content) Reader(off, end int64) io.Reader { return &contentReader{c: c, off: off, end: end} }
+
+type contentReader struct {
+	c        *Content
+	off, end int64
+	have     []byte // what was read of the store
+}
+
+// Read implements io.Reader.
+func (r *contentReader) Read(b []byte) (int, error) {
+	if len(r.have) == 0 {
+		if r.off >= r.end {
+			return 0, io.EOF
+		}
+		// Up to where a chunk ends, so that each is read once.
+		next := min(r.end, (r.off/chunkSize+1)*chunkSize)
+		have, err := r.c.Bytes(r.off, next)
+		if err != nil {
+			return 0, err
+		}
+		r.have, r.off = have, next
+	}
+	n := copy(b, r.have)
+	r.have = r.have[n:]
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo: it writes what it has as it is.
+func (r *contentReader) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		if len(r.have) == 0 {
+			if _, err := r.Read(nil); err == io.EOF {
+				return n, nil
+			} else if err != nil {
+				return n, err
+			}
+		}
+		k, err := w.Write(r.have)
+		n += int64(k)
+		r.have = r.have[k:]
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // Bytes returns a whole message as it came.

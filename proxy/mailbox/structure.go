@@ -1,7 +1,6 @@
 package mailbox
 
 import (
-	"bytes"
 	"mime"
 	"regexp"
 	"strings"
@@ -101,111 +100,6 @@ func (s *Structure) Find(path []int) (i int, ok bool) {
 	return i, true
 }
 
-type parser struct {
-	raw   []byte
-	parts []Part
-}
-
-// parseStructure reads the tree of raw.
-func parseStructure(raw []byte) *Structure {
-	p := &parser{raw: raw}
-	p.entity(0, len(raw), -1, 0, "text/plain")
-	s := &Structure{Format: FormatVersion, Size: int64(len(raw)), Parts: p.parts}
-	if n := p.parts[0].Body; n <= maxHeader {
-		s.Header = raw[:n:n]
-	}
-	return s
-}
-
-// opaqueStructure is kept when the real one would be too large to keep.
-func opaqueStructure(raw []byte) *Structure {
-	body := headerEnd(raw)
-	s := &Structure{Format: FormatVersion, Size: int64(len(raw)), Parts: []Part{{
-		Parent: -1, Type: "text", Subtype: "plain", Body: int64(body), End: int64(len(raw)),
-		Lines: int64(bytes.Count(raw[body:], []byte("\n"))),
-	}}}
-	if body <= maxHeader {
-		s.Header = raw[:body:body]
-	}
-	return s
-}
-
-// headerEnd returns where the body begins: after the first blank line, at the
-// end if there is none, at once if the first line is no header field.
-func headerEnd(b []byte) int {
-	for at := 0; at < len(b); {
-		n := bytes.IndexByte(b[at:], '\n') + 1
-		if n == 0 {
-			n = len(b) - at
-		}
-		line := bytes.TrimRight(b[at:at+n], "\r\n")
-		if len(line) == 0 {
-			return at + n
-		}
-		if i := bytes.IndexByte(line, ':'); at == 0 && !bytes.HasPrefix(line, []byte("From ")) &&
-			(i <= 0 || !validFieldName(bytes.TrimRight(line[:i], " \t"))) {
-			return 0
-		}
-		at += n
-	}
-	return len(b)
-}
-
-// entity parses raw[start:end] as header and body, and returns its index.
-func (p *parser) entity(start, end, parent, depth int, defaultType string) int {
-	body := start + headerEnd(p.raw[start:end])
-	fields := Fields(p.raw[start:body])
-	part := parsePart(fields, defaultType)
-	part.Parent, part.Start, part.Body, part.End = parent, int64(start), int64(body), int64(end)
-	part.Lines = int64(bytes.Count(p.raw[body:end], []byte("\n")))
-	i := len(p.parts)
-	p.parts = append(p.parts, part)
-	if !part.IsMultipart() && !part.IsMessage() {
-		return i
-	}
-	if depth >= maxDepth || len(p.parts) >= maxParts {
-		p.opaque(i)
-		return i
-	}
-	if part.IsMessage() {
-		inner := p.entity(body, end, i, depth+1, "text/plain")
-		envelope := parseEnvelope(Fields(p.raw[body:p.parts[inner].Body]))
-		envelope.Text = nil // only the message's own is searched by it
-		p.parts[i].Envelope = &envelope
-		return i
-	}
-	childType := "text/plain"
-	if part.Subtype == "digest" {
-		childType = "message/rfc822" // RFC 2046 section 5.1.5
-	}
-	spans := splitMultipart(p.raw, body, end, part.Params["boundary"])
-	if len(spans) == 0 {
-		// A multipart without parts: its body is shown as text.
-		p.parts = append(p.parts, Part{
-			Parent: i, Type: "text", Subtype: "plain", Lines: part.Lines,
-			Start: int64(body), Body: int64(body), End: int64(end),
-		})
-		return i
-	}
-	for _, span := range spans {
-		if len(p.parts) >= maxParts {
-			// What is left is one opaque part.
-			p.parts = append(p.parts, Part{
-				Parent: i, Type: "application", Subtype: "octet-stream",
-				Start: int64(span[0]), Body: int64(span[0]), End: int64(spans[len(spans)-1][1]),
-			})
-			break
-		}
-		p.entity(span[0], span[1], i, depth+1, childType)
-	}
-	return i
-}
-
-// opaque makes part i a leaf.
-func (p *parser) opaque(i int) {
-	p.parts[i].Type, p.parts[i].Subtype, p.parts[i].Params = "application", "octet-stream", nil
-}
-
 // parsePart reads what the MIME fields of a header say of its part.
 func parsePart(fields []Field, defaultType string) Part {
 	var p Part
@@ -294,55 +188,4 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// splitMultipart returns the spans of the parts in raw[start:end] (RFC 2046
-// section 5.1.1). The line break before a delimiter belongs to the delimiter. A
-// missing closing delimiter is supplied by the end. After maxParts parts, the
-// last one returned holds all that is left.
-func splitMultipart(raw []byte, start, end int, boundary string) [][2]int {
-	if boundary == "" {
-		return nil
-	}
-	delim := []byte("--" + boundary)
-	var spans [][2]int
-	open := -1 // where the current part began
-	for at := start; at < end; {
-		n := bytes.IndexByte(raw[at:end], '\n') + 1
-		if n == 0 {
-			n = end - at
-		}
-		rest, ok := bytes.CutPrefix(raw[at:at+n], delim)
-		if ok {
-			rest, closing := bytes.CutPrefix(rest, []byte("--"))
-			if len(bytes.TrimRight(rest, " \t\r\n")) == 0 || closing {
-				if open >= 0 {
-					spans = append(spans, [2]int{open, max(open, beforeBreak(raw, open, at))})
-				}
-				open = at + n
-				if closing {
-					return spans
-				}
-				if len(spans) >= maxParts {
-					break // entity makes what is left one part
-				}
-			}
-		}
-		at += n
-	}
-	if open >= 0 && open < end {
-		spans = append(spans, [2]int{open, end})
-	}
-	return spans
-}
-
-// beforeBreak returns at less the line break that precedes it.
-func beforeBreak(raw []byte, from, at int) int {
-	if at > from && raw[at-1] == '\n' {
-		at--
-		if at > from && raw[at-1] == '\r' {
-			at--
-		}
-	}
-	return at
 }

@@ -203,7 +203,9 @@ func TestFieldsKeepTheirBytes(t *testing.T) {
 
 func TestWireSize(t *testing.T) {
 	for raw, want := range map[string]int64{"": 0, "a": 3, "a\n": 3, "a\r\n": 3, "\n\n": 4, "a\r": 4, "a\nb\r\nc": 9} {
-		if got := wireSize([]byte(raw)); got != want {
+		p := newParser()
+		p.Write([]byte(raw))
+		if _, got := p.finish(); got != want || oracleWireSize([]byte(raw)) != want {
 			t.Errorf("%q measures %d, want %d", raw, got, want)
 		}
 	}
@@ -231,6 +233,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		checkStructure(t, opaqueStructure(raw), int64(len(raw)))
+		checkStructure(t, s.opaque(), int64(len(raw)))
+		compareParse(t, raw, 1, 7)
 	})
 }
