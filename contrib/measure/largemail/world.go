@@ -1,0 +1,199 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"mailproxy/proxy"
+	"mailproxy/spool/badgerstore"
+	"mailproxy/spool/server"
+)
+
+// A measurement is the spool, the daemon and what the mail programs know.
+type measurement struct {
+	options
+	dir   string
+	watch *watcher
+	want  [][]byte // SHA-256 of the bodies
+	size  int      // bytes of the largest mail as it was sent
+	took  time.Duration
+	began time.Time
+
+	ready
+	trust *tls.Config
+	child *exec.Cmd
+
+	store  *badgerstore.Store
+	spool  *server.Server
+	http   *http.Server
+	served chan error
+}
+
+// maxRequest bounds what is read of a question to the spool.
+const maxRequest = 64 << 10
+
+// start starts the spool and the daemon, and makes the mails once to know what they
+// are.
+func start(ctx context.Context, o options, dir string) (*measurement, error) {
+	m := &measurement{options: o, dir: dir, served: make(chan error, 1)}
+	for n := range o.messages {
+		var d digest
+		if err := writeMail(&d, n, o.bytes); err != nil {
+			return nil, err
+		}
+		m.want, m.size = append(m.want, d.body.Sum(nil)), max(m.size, d.size)
+	}
+	if err := m.startSpool(); err != nil {
+		return nil, err
+	}
+	if err := m.startDaemon(ctx); err != nil {
+		return nil, errors.Join(err, m.stop())
+	}
+	m.watch = watchProcess(m.child.Process.Pid)
+	return m, nil
+}
+
+func (m *measurement) socket() string { return filepath.Join(m.dir, "spool.sock") }
+
+func (m *measurement) startSpool() (err error) {
+	if m.store, err = badgerstore.Open(badgerstore.Options{Dir: filepath.Join(m.dir, "spool")}); err != nil {
+		return err
+	}
+	// Room for all blocks, should they be read later than they come.
+	m.spool, err = server.New(server.Options{Store: m.store, Provider: provider, Limits: server.Limits{MaxBlocks: 1 << 20}})
+	if err != nil {
+		return errors.Join(err, m.store.Close())
+	}
+	l, err := net.Listen("unix", m.socket())
+	if err != nil {
+		return errors.Join(err, m.spool.Close(), m.store.Close())
+	}
+	m.http = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
+		if err != nil {
+			return // the daemon has gone
+		}
+		_, _ = w.Write(m.spool.Answer(r.Context(), request)) // who does not read it asks again
+	})}
+	go func() { m.served <- m.http.Serve(l) }()
+	return nil
+}
+
+func (m *measurement) startDaemon(ctx context.Context) error {
+	config, err := json.Marshal(childConfig{Dir: m.daemonDir(), Spool: m.socket(), Slot: m.slot})
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	m.child = exec.CommandContext(ctx, exe)
+	m.child.Env = append(os.Environ(), childEnv+"="+string(config))
+	m.child.Cancel = func() error { return m.child.Process.Signal(syscall.SIGTERM) }
+	if m.logs {
+		m.child.Stderr = os.Stderr
+	}
+	out, err := m.child.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := m.child.Start(); err != nil {
+		m.child = nil
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &m.ready)
+	}
+	if err != nil {
+		return fmt.Errorf("start daemon: %w; -log shows why", err)
+	}
+	ca, err := os.ReadFile(m.CAFile)
+	if err != nil {
+		return err
+	}
+	m.trust = &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}
+	m.trust.RootCAs.AppendCertsFromPEM(ca)
+	return nil
+}
+
+func (m *measurement) daemonDir() string { return filepath.Join(m.dir, "user") }
+
+// stop ends everything, the daemon first.
+func (m *measurement) stop() error {
+	var err error
+	if m.watch != nil {
+		err = m.watch.stop()
+	}
+	if m.child != nil {
+		if serr := m.child.Process.Signal(syscall.SIGTERM); serr != nil && !errors.Is(serr, os.ErrProcessDone) {
+			err = errors.Join(err, serr)
+		}
+		if werr := m.child.Wait(); werr != nil {
+			err = errors.Join(err, fmt.Errorf("end of the daemon: %w", werr))
+		}
+	}
+	err = errors.Join(err, m.http.Close())
+	if serr := <-m.served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
+	return errors.Join(err, m.spool.Close(), m.store.Close())
+}
+
+// arrive waits until all mails are in bob's INBOX, and shows how far they are.
+func (m *measurement) arrive(ctx context.Context) (err error) {
+	c, err := m.imap(bob)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	shown := time.Now()
+	for {
+		n, err := count(c)
+		if err != nil {
+			return err
+		}
+		if n == m.messages {
+			m.took = time.Since(m.began)
+			return nil
+		}
+		if time.Since(shown) > 10*time.Second {
+			shown = time.Now()
+			st, err := proxy.Control(m.daemonDir()).Status(ctx)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("        %5.0f s: %d mails arrived, %d on the way, %d arriving\n", time.Since(m.began).Seconds(), n, st.Waiting, st.Accounts[1].Incomplete)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (m *measurement) report() error {
+	m.watch.mu.Lock()
+	defer m.watch.mu.Unlock()
+	all := m.watch.all
+	fmt.Printf("\nmessages=%d size_mib=%.1f way_s=%.0f peak_rss_mib=%.0f peak_anon_mib=%.0f\n",
+		m.messages, float64(m.size)/(1<<20), m.took.Seconds(), mib(all.peak), mib(all.anon))
+	return nil
+}
