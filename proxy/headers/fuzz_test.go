@@ -3,6 +3,8 @@ package headers
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +27,17 @@ func seeds(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+	files, err := filepath.Glob("testdata/*/*.eml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		msg, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(msg)
+	}
 }
 
 func FuzzOutgoing(f *testing.F) {
@@ -40,18 +53,10 @@ func FuzzOutgoing(f *testing.F) {
 			return
 		}
 		_, body, _ := split(msg)
-		fields, got, bad := split(r.Message)
-		if bad != nil || !bytes.Equal(got, appendCRLF(nil, body)) {
+		if _, got, bad := split(r.Message); bad != nil || !bytes.Equal(got, appendCRLF(nil, body)) {
 			t.Fatalf("body %q became %q (%+v)", body, got, bad)
 		}
-		for _, x := range fields {
-			if !slices.Contains(allowed, x.name) {
-				t.Fatalf("field %q passed", x.name)
-			}
-			if strings.ContainsAny(strings.Join(x.lines, ""), "\r\n\x00") {
-				t.Fatalf("field %q", x.lines)
-			}
-		}
+		checkHeader(t, r, p)
 		if i := bytes.Index(r.Message, []byte("\r\n\r\n")); i >= 0 {
 			if head := string(r.Message[:i]); strings.Count(head, "\n") != strings.Count(head, "\r\n") {
 				t.Fatalf("header %q has a line that ends otherwise", head)

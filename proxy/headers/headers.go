@@ -6,7 +6,8 @@
 // habits are made uniform. Incoming removes from a mail, once opened, what only
 // the receiver may say, and says it. Both work on raw bytes: the body, with all
 // its MIME parts, signatures and encrypted or protected headers (RFC 9788), is not
-// looked at; only line endings are made CRLF.
+// changed; only line endings are made CRLF. Where a part that may not be changed
+// repeats what the header must not have, Outgoing says so: see Leaks.
 //
 // It neither seals nor stores, and knows no keys. What a mail program writes into
 // the body (boundaries, the headers of parts, the copies of header fields that
@@ -69,4 +70,7 @@ type Result struct {
 	OriginalMessageID string
 	From              string   // the address the mail is from: the account's or an alias
 	To, Cc, Bcc       []string // addresses found in these fields
+	// Leaks says what the body repeats that the header must not have, once the
+	// message has been read to its end.
+	Leaks Leaks
 }

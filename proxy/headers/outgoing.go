@@ -70,17 +70,23 @@ func Rewrite(msg io.Reader, p Policy) (*Result, io.Reader, error) {
 	}
 	w := writer{fields: fields}
 	r := &Result{}
-	if err := w.header(r, p); err != nil {
+	from, err := w.header(r, p)
+	if err != nil {
 		return nil, nil, err
 	}
-	return r, io.MultiReader(&w.Buffer, &crlfReader{in: in}), nil
+	see := inspect(fields, from, &p)
+	done := func() {
+		see.close()
+		r.Leaks = see.found
+	}
+	return r, io.MultiReader(&w.Buffer, &crlfReader{in: in, see: see, done: done}), nil
 }
 
-// header writes the new header and its blank line, and says in r what it found.
-func (w *writer) header(r *Result, p Policy) error {
-	from, err := sender(w, p)
-	if err != nil {
-		return err
+// header writes the new header and its blank line, says in r what it found, and
+// returns who the mail is from.
+func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
+	if from, err = sender(w, p); err != nil {
+		return from, err
 	}
 	r.From = from.Address
 	w.line("From", []string{(&mail.Address{Name: from.Name, Address: from.Address}).String()})
@@ -93,7 +99,7 @@ func (w *writer) header(r *Result, p Policy) error {
 	w.line("Date", []string{date(w, p).Format("Mon, 02 Jan 2006 15:04:05 -0700")})
 
 	if r.MessageID, err = newMessageID(p.Rand); err != nil {
-		return err
+		return from, err
 	}
 	w.line("Message-ID", []string{"<" + r.MessageID + ">"})
 	if ids := messageIDs(w.first("message-id")); len(ids) > 0 {
@@ -129,7 +135,7 @@ func (w *writer) header(r *Result, p Policy) error {
 	}
 
 	w.WriteString("\r\n")
-	return nil
+	return from, nil
 }
 
 // sender returns who the mail is from, which must be someone p allows.

@@ -143,9 +143,13 @@ func readHeader(r *bufio.Reader) (head []byte, whole bool, err error) {
 	}
 }
 
-// A crlfReader reads what in yields with every LF that follows no CR made CRLF.
+// A crlfReader reads what in yields with every LF that follows no CR made CRLF. What
+// it yields goes to see, and at its end it calls done.
 type crlfReader struct {
-	in  *bufio.Reader
+	in   *bufio.Reader
+	see  io.Writer
+	done func()
+
 	out []byte // to be returned next
 	buf []byte // that out is a part of
 	cr  bool   // the last byte was CR
@@ -158,6 +162,10 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 	for len(c.out) == 0 {
 		// What is buffered, so that a slow message passes as it comes.
 		if _, err := c.in.Peek(1); err != nil {
+			if err == io.EOF && c.done != nil {
+				c.done()
+				c.done = nil
+			}
 			return 0, err
 		}
 		b, err := c.in.Peek(c.in.Buffered())
@@ -171,6 +179,9 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 		c.buf = appendCRLF(c.buf, b)
 		c.out, c.cr = c.buf, c.buf[len(c.buf)-1] == '\r'
 		if _, err := c.in.Discard(c.in.Buffered()); err != nil {
+			return 0, err
+		}
+		if _, err := c.see.Write(c.buf); err != nil {
 			return 0, err
 		}
 	}
