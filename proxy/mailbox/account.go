@@ -116,7 +116,7 @@ func (a *Account) loadFolders(tx *store.Tx) error {
 	defer a.mu.Unlock()
 	for id, f := range a.names.folders {
 		fresh := n.folders[id]
-		if fresh == nil {
+		if fresh == nil || fresh.uidValidity != f.uidValidity { // deleted, or another by Repair
 			f.gone, f.messages = true, nil
 			f.changed()
 			continue

@@ -36,6 +36,8 @@ type Staged struct {
 	// inline holds a message of one chunk, which DeliverTx writes itself: a small
 	// mail then costs one synced transaction, not two.
 	inline []byte
+	// delivered is called once a message has the bytes; nil for inline ones.
+	delivered func()
 }
 
 // Size returns the message's size in bytes.
@@ -132,6 +134,11 @@ func (st *staging) inline(raw []byte) {
 
 // write writes the next chunks, of batchSize bytes at most.
 func (st *staging) write(b []byte) error {
+	if st.g.size == 0 {
+		bodies, id := &st.s.bodies, st.g.id
+		bodies.begin(id)
+		st.g.delivered = func() { bodies.end(id) }
+	}
 	err := st.s.st.Update(func(tx *store.Tx) error {
 		at := uint32(st.g.size / chunkSize)
 		for chunk := range slices.Chunk(b, chunkSize) {
@@ -174,6 +181,7 @@ func (st *staging) finish() (*Staged, error) {
 // was delivered stays.
 func (s *Store) Discard(g *Staged) error {
 	if g.inline != nil || g.size == 0 {
+		s.bodies.end(g.id) // the first write may have failed
 		return nil
 	}
 	err := s.st.Update(func(tx *store.Tx) error {
@@ -185,6 +193,7 @@ func (s *Store) Discard(g *Staged) error {
 	if err != nil {
 		return fmt.Errorf("discard staged message: %w", err)
 	}
+	s.bodies.end(g.id)
 	return nil
 }
 
@@ -195,7 +204,7 @@ func (g *Staged) commit(tx *store.Tx) error {
 	} else if ok {
 		return errors.New("staged message was delivered before")
 	}
-	if g.inline != nil {
+	if len(g.inline) > 0 {
 		if err := tx.Set(chunkKey(g.id, 0), g.inline); err != nil {
 			return err
 		}
@@ -206,6 +215,9 @@ func (g *Staged) commit(tx *store.Tx) error {
 		} else if !ok {
 			return errors.New("staged message is gone")
 		}
+	}
+	if g.delivered != nil {
+		tx.OnCommit(g.delivered)
 	}
 	if err := tx.Set(envelopeKey(g.id), g.encEnv); err != nil {
 		return err
@@ -274,8 +286,9 @@ func readBlob(tx *store.Tx, b blobID, off, size int64) ([]byte, error) {
 	return out, nil
 }
 
-// collectOrphans removes chunks of blobs that no message refers to. It runs
-// before anything can be staged.
+// collectOrphans removes chunks of blobs that were staged and never delivered. It
+// runs before anything can be staged. What has any other record was delivered, and
+// a damaged count of references is not to cost a message: Check tells of it.
 func (s *Store) collectOrphans() error {
 	var orphans [][]byte
 	err := s.st.View(func(tx *store.Tx) error {
@@ -289,7 +302,7 @@ func (s *Store) collectOrphans() error {
 			if !bytes.Equal(id, last) {
 				last = append(last[:0], id...)
 				var err error
-				if keep, err = tx.Has(refsKey(blobID(id))); err != nil {
+				if keep, err = hasRecords(tx, blobID(id)); err != nil {
 					return err
 				}
 			}

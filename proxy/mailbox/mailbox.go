@@ -80,6 +80,8 @@ type Store struct {
 	now func() time.Time
 	log *slog.Logger
 
+	bodies stagedBodies
+
 	mu       sync.Mutex // guards accounts
 	accounts map[string]*Account
 }
