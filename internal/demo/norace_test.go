@@ -3,6 +3,6 @@
 package demo
 
 const (
-	speed = 20 // see newWorld
-	slow  = 1  // factor of times that are not the network's
+	fastest = 15 // see speed
+	slow    = 1  // factor of times that are not the network's
 )

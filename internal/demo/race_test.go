@@ -3,8 +3,8 @@
 package demo
 
 // With the race detector the packets of a network take several times as long to
-// make.
+// make, beyond what speed measures.
 const (
-	speed = 6 // see newWorld
-	slow  = 3 // factor of times that are not the network's
+	fastest = 6 // see speed
+	slow    = 3 // factor of times that are not the network's
 )
