@@ -7,15 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mailproxy/internal/store"
 	"mailproxy/spool"
@@ -65,144 +62,32 @@ func (m *measurement) emptyReads(ctx context.Context) error {
 	return nil
 }
 
+// taken is when something was begun, or due, and how long it took from then on.
+type taken struct {
+	began time.Time
+	took  time.Duration
+}
+
 // latencies collects how long something took.
 type latencies struct {
 	mu   sync.Mutex // guards list
-	list []time.Duration
+	list []taken
 }
 
-func (l *latencies) add(d time.Duration) { l.mu.Lock(); l.list = append(l.list, d); l.mu.Unlock() }
+// add notes that what was begun then has ended now.
+func (l *latencies) add(began time.Time) {
+	now := taken{began, time.Since(began)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, now)
+}
 
 func (l *latencies) at(share float64) time.Duration {
-	slices.Sort(l.list)
 	if len(l.list) == 0 {
 		return 0
 	}
-	return l.list[min(len(l.list)-1, int(share*float64(len(l.list))))]
-}
-
-func (m *measurement) mix(ctx context.Context) error {
-	m.close()
-	debug.FreeOSMemory()
-	if err := m.open(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	began := time.Now()
-	end := began.Add(m.mixed)
-	var appends, reads latencies
-	var empty atomic.Int64
-	var wg sync.WaitGroup
-	wg.Go(func() { // reads of empty spools: 20 at once, whenever they are due
-		const burst = 20
-		for n := 0; time.Now().Before(end) && ctx.Err() == nil; n += burst {
-			time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(m.emptyRate))))
-			for range burst {
-				if err := m.readEmpty(ctx, rand.IntN(m.emptySpools())); err != nil {
-					cancel(err)
-				}
-			}
-			empty.Add(burst)
-		}
-	})
-	wg.Go(func() {
-		var mails sync.WaitGroup
-		defer mails.Wait()
-		for n := 0; ctx.Err() == nil; n++ {
-			due := began.Add(time.Duration(n) * time.Second / time.Duration(m.rate))
-			if due.After(end) {
-				return
-			}
-			time.Sleep(time.Until(due))
-			mails.Go(func() {
-				if err := m.mail(ctx, due, &appends, &reads); err != nil {
-					cancel(err)
-				}
-			})
-		}
-	})
-	var plain latencies
-	wg.Go(func() {
-		if err := m.probe(ctx, end, &plain); err != nil {
-			cancel(err)
-		}
-	})
-	most, mostAnon := 0, 0
-	for lap := 1; time.Now().Before(end) && ctx.Err() == nil; lap++ {
-		time.Sleep(500 * time.Millisecond)
-		all, anon, err := resident()
-		if err != nil {
-			return err
-		}
-		most, mostAnon = max(most, all), max(mostAnon, anon)
-		if lap%20 == 0 {
-			m.say("mixed: %s of %s, %d MiB", time.Since(began).Round(time.Second), m.mixed, all)
-		}
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	seconds := m.mixed.Seconds()
-	m.add("mixed: reads of an empty spool", "/s", "mixed_empty_reads_per_s", "%.0f", float64(empty.Load())/seconds)
-	m.add("mixed: appends", "/s", "mixed_appends_per_s", "%.0f", float64(len(appends.list))/seconds)
-	for _, l := range []struct {
-		what, key string
-		latencies *latencies
-	}{{"append", "append", &appends}, {"read of a block with trim", "read", &reads}, {"plain write and sync of 8 KiB", "plain", &plain}} {
-		for _, p := range []struct {
-			share float64
-			name  string
-		}{{0.5, "p50"}, {0.99, "p99"}, {1, "max"}} {
-			m.add("mixed: "+l.what+", "+p.name, "ms", l.key+"_"+p.name+"_ms", "%.1f", float64(l.latencies.at(p.share).Microseconds())/1000)
-		}
-	}
-	m.add("mixed: memory", "MiB", "rss_mib", "%d", most)
-	m.add("mixed: memory that is not of files", "MiB", "rss_anon_mib", "%d", mostAnon)
-	return nil
-}
-
-// probe writes to a file and syncs it, ten times a second: how long that takes is
-// the disk's doing, and of all else that uses it.
-func (m *measurement) probe(ctx context.Context, end time.Time, took *latencies) (err error) {
-	f, err := os.Create(filepath.Join(m.dir, "probe"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	for time.Now().Before(end) && ctx.Err() == nil {
-		began := time.Now()
-		if _, err := f.Write(m.newBlock()); err != nil {
-			return err
-		}
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
-			return err
-		}
-		took.add(time.Since(began))
-		time.Sleep(100 * time.Millisecond)
-	}
-	return nil
-}
-
-// mail appends a block, reads it as its owner does, and trims it by the next read.
-func (m *measurement) mail(ctx context.Context, due time.Time, appends, reads *latencies) error {
-	first := m.emptySpools()
-	id := spoolOf(first + rand.IntN(m.spools-first))
-	if err := appendTo(ctx, m.st, id, m.newBlock()); err != nil {
-		return err
-	}
-	appends.add(time.Since(due))
-	began := time.Now()
-	r, err := m.st.Read(ctx, id, 0, 0)
-	if err != nil {
-		return err
-	}
-	if r, err = m.st.Read(ctx, id, r.Seq, r.Seq+1); err == nil && r.Lowest > 0 {
-		err = m.st.Trim(ctx, id, r.Lowest-1, time.Now())
-	}
-	reads.add(time.Since(began))
-	return err
+	slices.SortFunc(l.list, func(a, b taken) int { return int(a.took - b.took) })
+	return l.list[min(len(l.list)-1, int(share*float64(len(l.list))))].took
 }
 
 func (m *measurement) appendAll(ctx context.Context) error {
@@ -223,7 +108,7 @@ func (m *measurement) appendAll(ctx context.Context) error {
 				if err := appendTo(ctx, m.st, spoolOf(first+rand.IntN(m.spools-first)), block); err != nil {
 					cancel(err)
 				}
-				took.add(time.Since(at))
+				took.add(at)
 			}
 		})
 	}
