@@ -58,6 +58,12 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if result.Leaks != 0 {
+		// The mail is sent whether or not this can be told.
+		if err := s.tellLeaks(result.Leaks); err != nil {
+			s.d.log.Error("proxy: a warning could not be stored", "err", err)
+		}
+	}
 	return result.Message, nil
 }
 

@@ -167,6 +167,9 @@ func (d *Daemon) eraseRest(addr string) error {
 			return err
 		}
 	}
+	if err := d.store.Update(func(tx *store.Tx) error { return tx.Delete(leaksKey(addr)) }); err != nil {
+		return fmt.Errorf("erase what is kept for an account: %w", err)
+	}
 	return nil
 }
 

@@ -66,6 +66,8 @@ type account struct {
 	stop    context.CancelFunc // ends run; nil before start
 	stopped chan struct{}      // closed when run has ended
 
+	telling sync.Mutex // lets one warning of leaks be written at a time; taken before mu
+
 	mu        sync.Mutex // guards all below
 	record    *accountRecord
 	problem   error // why it is not registered, or not read
