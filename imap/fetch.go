@@ -3,7 +3,6 @@ package imap
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -189,25 +188,32 @@ func (ss *session) markSeen(uids []uint32, options *goimap.FetchOptions) (map[ui
 	return changed, err
 }
 
-// fetched is what a FETCH response needs of a message's content. All of it is
-// read before the response begins: the library holds a lock from there to the
-// end, and an error in between would leave the connection stuck.
+// fetched is what a FETCH response needs of a message's content. It is read before
+// the response begins, where an error is an answer. What is large is only found
+// then, and read while it is written.
 type fetched struct {
 	envelope *goimap.Envelope
 	body     goimap.BodyStructure
-	sections [][]byte
-	binaries [][]byte
+	sections []payload
+	binaries []payload
 	sizes    []uint32
 }
 
 func (ss *session) fetch(w *imapserver.FetchWriter, m mailbox.Message, options *goimap.FetchOptions, flags bool) error {
 	var got fetched
-	if options.Envelope || options.BodyStructure != nil || len(options.BodySection)+len(options.BinarySection)+len(options.BinarySectionSize) > 0 {
-		err := ss.sel.Folder().Content(m, func(c *mailbox.Content) error { return got.read(c, m, options) })
-		if err != nil {
+	if !options.Envelope && options.BodyStructure == nil && len(options.BodySection)+len(options.BinarySection)+len(options.BinarySectionSize) == 0 {
+		return ss.respond(w, m, options, flags, &got)
+	}
+	return ss.sel.Folder().Content(m, func(c *mailbox.Content) error {
+		if err := got.read(c, m, options); err != nil {
 			return err
 		}
-	}
+		return ss.respond(w, m, options, flags, &got)
+	})
+}
+
+// respond writes a FETCH response.
+func (ss *session) respond(w *imapserver.FetchWriter, m mailbox.Message, options *goimap.FetchOptions, flags bool, got *fetched) error {
 	r := w.CreateMessage(uint32(ss.sel.Seq(m.UID)))
 	if options.UID {
 		r.WriteUID(goimap.UID(m.UID))
@@ -229,14 +235,10 @@ func (ss *session) fetch(w *imapserver.FetchWriter, m mailbox.Message, options *
 	}
 	var errs []error
 	for i, b := range options.BodySection {
-		lit := r.WriteBodySection(b, int64(len(got.sections[i])))
-		_, err := lit.Write(got.sections[i])
-		errs = append(errs, err, lit.Close())
+		errs = append(errs, ss.literal(r.WriteBodySection(b, got.sections[i].size), got.sections[i]))
 	}
 	for i, b := range options.BinarySection {
-		lit := r.WriteBinarySection(b, int64(len(got.binaries[i])))
-		_, err := lit.Write(got.binaries[i])
-		errs = append(errs, err, lit.Close())
+		errs = append(errs, ss.literal(r.WriteBinarySection(b, got.binaries[i].size), got.binaries[i]))
 	}
 	for i, b := range options.BinarySectionSize {
 		r.WriteBinarySectionSize(b, got.sizes[i])
@@ -260,48 +262,48 @@ func (got *fetched) read(c *mailbox.Content, m mailbox.Message, options *goimap.
 		got.body = bodyStructure(s, 0)
 	}
 	for _, b := range options.BodySection {
-		data, err := section(c, m, b)
+		p, err := section(c, m, b)
 		if err != nil {
 			return err
 		}
-		got.sections = append(got.sections, data)
+		got.sections = append(got.sections, p)
 	}
 	for _, b := range options.BinarySection {
-		data, err := binarySection(c, m, b.Part)
+		p, err := binarySection(c, m, b.Part, b.Partial)
 		if err != nil {
 			return err
 		}
-		got.binaries = append(got.binaries, partial(data, b.Partial))
+		got.binaries = append(got.binaries, p)
 	}
 	for _, b := range options.BinarySectionSize {
-		data, err := binarySection(c, m, b.Part)
+		p, err := binarySection(c, m, b.Part, nil)
 		if err != nil {
 			return err
 		}
-		got.sizes = append(got.sizes, uint32(len(data)))
+		got.sizes = append(got.sizes, uint32(p.size))
 	}
 	return nil
 }
 
 // section returns the bytes of a BODY[] item (RFC 9051 section 6.4.5.1), as they
 // came. A section that the message does not have is empty.
-func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySection) ([]byte, error) {
+func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySection) (payload, error) {
 	if len(b.Part) == 0 && b.Specifier == goimap.PartSpecifierNone {
 		return span(c, 0, m.Size, b.Partial) // needs no structure
 	}
 	s, err := c.Structure()
 	if err != nil {
-		return nil, err
+		return payload{}, err
 	}
 	i, ok := s.Find(b.Part)
 	if !ok {
-		return nil, nil
+		return payload{}, nil
 	}
 	p := &s.Parts[i]
 	if len(b.Part) > 0 && (b.Specifier == goimap.PartSpecifierHeader || b.Specifier == goimap.PartSpecifierText) {
 		inner := s.Children(i)
 		if !p.IsMessage() || len(inner) == 0 {
-			return nil, nil // only a message has a header and a text of its own
+			return payload{}, nil // only a message has a header and a text of its own
 		}
 		p = &s.Parts[inner[0]]
 	}
@@ -314,9 +316,9 @@ func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySecti
 		}
 		header, err := headerOf(c, p)
 		if err != nil {
-			return nil, err
+			return payload{}, err
 		}
-		return partial(filterFields(header, b.HeaderFields, b.HeaderFieldsNot), b.Partial), nil
+		return held(partial(filterFields(header, b.HeaderFields, b.HeaderFieldsNot), b.Partial)), nil
 	}
 	return span(c, p.Body, p.End, b.Partial)
 }
@@ -327,15 +329,6 @@ func headerOf(c *mailbox.Content, p *mailbox.Part) ([]byte, error) {
 		return c.Header()
 	}
 	return c.Bytes(p.Start, p.Body)
-}
-
-// span reads the bytes from off to end, or the part of them that was asked for.
-func span(c *mailbox.Content, off, end int64, p *goimap.SectionPartial) ([]byte, error) {
-	if p != nil {
-		off = off + min(p.Offset, end-off)
-		end = off + min(p.Size, end-off)
-	}
-	return c.Bytes(off, end)
 }
 
 func partial(b []byte, p *goimap.SectionPartial) []byte {
@@ -364,30 +357,4 @@ func filterFields(header []byte, keep, drop []string) []byte {
 	}
 	out.WriteString("\r\n")
 	return out.Bytes()
-}
-
-// binarySection returns a part's content without its transfer encoding (RFC 3516
-// section 4.2); the message itself is returned as it is.
-func binarySection(c *mailbox.Content, m mailbox.Message, path []int) ([]byte, error) {
-	if len(path) == 0 {
-		return c.Bytes(0, m.Size)
-	}
-	s, err := c.Structure()
-	if err != nil {
-		return nil, err
-	}
-	i, ok := s.Find(path)
-	if !ok {
-		return nil, nil
-	}
-	p := &s.Parts[i]
-	raw, err := c.Bytes(p.Body, p.End)
-	if err != nil || p.IsMultipart() || p.IsMessage() {
-		return raw, err
-	}
-	data, err := decodeTransfer(p.Encoding, raw)
-	if err != nil {
-		return nil, no(goimap.ResponseCodeUnknownCTE, fmt.Sprintf("Part %v cannot be decoded", path))
-	}
-	return data, nil
 }

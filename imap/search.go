@@ -332,14 +332,11 @@ func (t *texts) inBody(want string) (bool, error) {
 
 // decodeTransfer removes a content transfer encoding (RFC 2045 section 6).
 func decodeTransfer(encoding string, raw []byte) ([]byte, error) {
-	var h message.Header
-	h.Set("Content-Type", "application/octet-stream") // so that no charset is touched
-	h.Set("Content-Transfer-Encoding", encoding)
-	e, err := message.New(h, bytes.NewReader(raw))
+	r, err := transferReader(encoding, bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(e.Body)
+	return io.ReadAll(r)
 }
 
 // decodePart returns a text part in UTF-8. What cannot be decoded is searched as

@@ -1,9 +1,7 @@
 package imap
 
 import (
-	"bytes"
 	"errors"
-	"io"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
@@ -125,16 +123,11 @@ func (ss *session) Append(name string, r goimap.LiteralReader, options *goimap.A
 	if r.Size() == 0 {
 		return nil, no(goimap.ResponseCodeCannot, "A message has at least one byte")
 	}
-	// The buffer grows with what comes, not with what was announced.
-	var raw bytes.Buffer
-	if n, err := io.Copy(&raw, r); err != nil || n != r.Size() {
-		return nil, errors.Join(err, io.ErrUnexpectedEOF)
-	}
 	date := options.Time
 	if date.IsZero() {
 		date = ss.s.o.Now()
 	}
-	id, err := ss.account.Append(name, raw.Bytes(), flags, date)
+	id, err := ss.account.Append(name, &whole{r, r.Size()}, flags, date)
 	if err != nil {
 		return nil, ss.fail(err)
 	}

@@ -1,7 +1,7 @@
 // Package memory is a mixclient.Network without a network: queries are answered
 // by handlers in the same process. It hides nothing from anyone; it drives the
 // fast tests of everything above mixclient, and passes the same conformance
-// tests as a real engine. Only tests import it.
+// tests as a real engine. Only tests and contrib/measure/largemail import it.
 package memory
 
 import (

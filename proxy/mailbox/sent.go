@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -47,9 +48,9 @@ type originalRecord struct {
 type SentMail struct {
 	ID       string // Message-ID as it goes out; angle brackets around it do not matter
 	Original string // by which the mail program knows it; may be empty
-	// Copy is put into the folder for sent mail, unless the mail program has put its
-	// own there before.
-	Copy     []byte
+	// Copy returns a reader of what is put into the folder for sent mail, unless the
+	// mail program has put its own there before.
+	Copy     func() io.Reader
 	Keywords []string // its delivery state
 }
 
@@ -66,21 +67,23 @@ func (a *Account) PutSent(m SentMail, update func(put func(tx *store.Tx) error) 
 	if err != nil {
 		return err
 	}
-	own, raw, err := a.ownCopy(f, m)
+	own, err := a.ownCopy(f, m)
 	if err == nil && own != nil {
 		// Nobody is to change it now. Few programs append before they send: the others
 		// need not wait for each other.
 		a.write.Lock()
 		defer a.write.Unlock()
-		own, raw, err = a.ownCopy(f, m)
+		own, err = a.ownCopy(f, m)
 	}
 	if err != nil {
 		return fmt.Errorf("look for the mail program's copy: %w", err)
 	}
+	var g *Staged
 	if own == nil {
-		raw = m.Copy
+		g, err = a.s.StageReader(m.Copy())
+	} else {
+		g, err = a.s.restage(*own, m.ID)
 	}
-	g, err := a.s.Stage(raw)
 	if err != nil {
 		return fmt.Errorf("put mail into %s: %w", Sent, err)
 	}
@@ -109,10 +112,10 @@ func (a *Account) PutSent(m SentMail, update func(put func(tx *store.Tx) error) 
 }
 
 // ownCopy returns the message that the mail program put into f before it sent the
-// mail, and its bytes with the Message-ID of the mail. It is nil if there is none.
-func (a *Account) ownCopy(f *Folder, m SentMail) (*Message, []byte, error) {
+// mail, or nil if there is none.
+func (a *Account) ownCopy(f *Folder, m SentMail) (*Message, error) {
 	if m.Original == "" {
-		return nil, nil, nil
+		return nil, nil
 	}
 	var places []place
 	err := a.s.st.View(func(tx *store.Tx) (err error) {
@@ -120,7 +123,7 @@ func (a *Account) ownCopy(f *Folder, m SentMail) (*Message, []byte, error) {
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for i := len(places) - 1; i >= 0; i-- { // the newest first
 		if places[i].folder != f.id {
@@ -131,15 +134,11 @@ func (a *Account) ownCopy(f *Folder, m SentMail) (*Message, []byte, error) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		raw, err := f.Bytes(own)
-		if err != nil {
-			return nil, nil, err
-		}
-		return &own, withMessageID(raw, m.ID), nil
+		return &own, nil
 	}
-	return nil, nil, nil
+	return nil, nil
 }
 
 // noteSentTx notes both ids of a mail that goes out, and where our copy of it is.
@@ -183,32 +182,47 @@ func (a *Account) replaceTx(tx *store.Tx, p place) error {
 // The copy of a mail that went out, known by the Message-ID that the program gave it,
 // gets the Message-ID that the mail went out with and the mail's delivery state, and
 // takes the place of our own copy, wherever it is put. Drafts are left alone.
-func (a *Account) Append(folder string, raw []byte, flags []string, date time.Time) (ID, error) {
+func (a *Account) Append(folder string, r io.Reader, flags []string, date time.Time) (ID, error) {
 	flags = settable(flags)
-	original := ""
-	if f, err := a.Folder(folder); err == nil && f.Use() != UseDrafts && !hasFlag(flags, FlagDraft) {
-		original = messageIDOf(raw)
-	}
-	if original == "" {
-		return a.Deliver(folder, raw, flags, date)
-	}
-	a.write.Lock()
-	defer a.write.Unlock()
-	var sent originalRecord
-	err := a.s.st.View(func(tx *store.Tx) error { return getRecord(tx, originalKey(a.id, hashID(original)), &sent) })
-	if errors.Is(err, store.ErrNotFound) {
-		return a.Deliver(folder, raw, flags, date)
-	}
+	head, err := readHead(r)
 	if err != nil {
 		return ID{}, fmt.Errorf("append: %w", err)
 	}
-	g, err := a.s.Stage(withMessageID(raw, sent.ID))
+	original := ""
+	if f, err := a.Folder(folder); err == nil && f.Use() != UseDrafts && !hasFlag(flags, FlagDraft) {
+		original = MessageID(head)
+	}
+	if original == "" {
+		return a.DeliverReader(folder, io.MultiReader(bytes.NewReader(head), r), flags, date)
+	}
+	// The lock is taken once all is here: how long that lasts is the client's.
+	before, _, err := a.SentAs(original)
 	if err != nil {
 		return ID{}, err
 	}
+	g, err := a.s.StageReader(io.MultiReader(bytes.NewReader(withMessageID(head, before)), r))
+	if err != nil {
+		return ID{}, err
+	}
+	a.write.Lock()
+	defer a.write.Unlock()
+	sent, ok, err := a.SentAs(original)
+	if err != nil {
+		return ID{}, errors.Join(err, a.s.Discard(g))
+	}
+	if !ok {
+		return a.deliver(folder, g, flags, date)
+	}
+	if sent != before { // it went out meanwhile
+		old := g
+		g, err = a.s.restageStaged(old, sent)
+		if err = errors.Join(err, a.s.Discard(old)); err != nil {
+			return ID{}, err
+		}
+	}
 	var id ID
 	err = a.s.st.Update(func(tx *store.Tx) (err error) {
-		id, err = a.appendSentTx(tx, folder, original, sent.ID, g, flags, date)
+		id, err = a.appendSentTx(tx, folder, original, sent, g, flags, date)
 		return err
 	})
 	if err != nil {
@@ -286,8 +300,9 @@ func (a *Account) lookUp(id string, key func(uint32, []byte) []byte, rec any) (b
 	return true, nil
 }
 
-// messageIDOf returns the Message-ID of a message, or "".
-func messageIDOf(raw []byte) string {
+// MessageID returns the Message-ID of a message, without angle brackets, or "". The
+// message's header is enough.
+func MessageID(raw []byte) string {
 	from, to := messageIDField(raw)
 	_, value, _ := bytes.Cut(raw[from:to], []byte(":"))
 	if ids := msgIDs(unfold(value), 1); len(ids) > 0 {
@@ -296,9 +311,61 @@ func messageIDOf(raw []byte) string {
 	return ""
 }
 
-// withMessageID returns raw with another value of its first Message-ID field, which
-// it must have. All other bytes stay.
+// readHead reads the header of a message, and what else comes with it; of one that is
+// very long only the beginning.
+func readHead(r io.Reader) ([]byte, error) {
+	head := make([]byte, 0, 4<<10)
+	for len(head) < maxParsed {
+		if len(head) == cap(head) {
+			head = slices.Grow(head, len(head))
+		}
+		n, err := r.Read(head[len(head):cap(head)])
+		seen := max(len(head)-3, 0)
+		head = head[:len(head)+n]
+		switch {
+		case err == io.EOF:
+			return head, nil
+		case err != nil:
+			return nil, err
+		case bytes.Contains(head[seen:], []byte("\n\r\n")), bytes.Contains(head[seen:], []byte("\n\n")):
+			return head, nil
+		}
+	}
+	return head, nil
+}
+
+// restage stages the bytes of a message with another Message-ID, which it must have.
+func (s *Store) restage(m Message, id string) (g *Staged, err error) {
+	err = s.st.View(func(tx *store.Tx) (err error) {
+		g, err = s.stageWith((&Content{tx: tx, m: m}).Reader(0, m.Size), id)
+		return err
+	})
+	return g, err
+}
+
+// restageStaged is restage for a message that no folder shows yet.
+func (s *Store) restageStaged(old *Staged, id string) (*Staged, error) {
+	if old.inline != nil {
+		return s.stageWith(bytes.NewReader(old.inline), id)
+	}
+	return s.restage(Message{Size: old.size, blob: old.id}, id)
+}
+
+func (s *Store) stageWith(r io.Reader, id string) (*Staged, error) {
+	head, err := readHead(r)
+	if err != nil {
+		return nil, fmt.Errorf("stage message: %w", err)
+	}
+	return s.StageReader(io.MultiReader(bytes.NewReader(withMessageID(head, id)), r))
+}
+
+// withMessageID returns the beginning of a message, with its header, with another
+// value of its first Message-ID field, which it must have. All other bytes stay, and
+// with an empty id this one does too.
 func withMessageID(raw []byte, id string) []byte {
+	if id == "" {
+		return raw
+	}
 	from, to := messageIDField(raw)
 	field := raw[from:to]
 	name, _, _ := bytes.Cut(field, []byte(":"))

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -50,7 +51,7 @@ func (w *world) mark(id string, keywords ...string) {
 
 func (w *world) append(folder, raw string, flags ...string) ID {
 	w.t.Helper()
-	id, err := w.account().Append(folder, []byte(raw), flags, start)
+	id, err := w.account().Append(folder, strings.NewReader(raw), flags, start)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,7 +72,9 @@ func (w *world) only(folder string) (Message, string) {
 	return list[0], string(raw)
 }
 
-var outgoing = SentMail{ID: wireID, Original: "<" + programID + ">", Copy: []byte(sentCopy), Keywords: []string{KeywordQueued}}
+func readSent() io.Reader { return strings.NewReader(sentCopy) }
+
+var outgoing = SentMail{ID: wireID, Original: "<" + programID + ">", Copy: readSent, Keywords: []string{KeywordQueued}}
 
 // Trap: sent mail twice, since the mail program appends its copy as well.
 func TestSentMailIsThereOnce(t *testing.T) {
@@ -217,7 +220,7 @@ func TestSentWithoutFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.putSent(outgoing)
-	w.putSent(SentMail{ID: "other@mailproxy.invalid", Copy: []byte(sentCopy), Keywords: []string{KeywordQueued}})
+	w.putSent(SentMail{ID: "other@mailproxy.invalid", Copy: readSent, Keywords: []string{KeywordQueued}})
 	w.append(Archive, programCopy)
 	if _, raw := w.only(Archive); raw != asKept {
 		t.Errorf("kept is\n%s", raw)
@@ -327,14 +330,14 @@ func FuzzMessageIDField(f *testing.F) {
 	f.Add([]byte("Message-ID : <a@b>\n\tx\n\nbody"))
 	f.Add([]byte("Message-ID:"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		id := messageIDOf(raw)
+		id := MessageID(raw)
 		if from, to := messageIDField(raw); from == to {
 			return
 		} else if from > 0 && raw[from-1] != '\n' || to < len(raw) && raw[to-1] != '\n' {
 			t.Fatalf("field %d to %d of %q", from, to, raw)
 		}
 		out := withMessageID(raw, wireID)
-		if got := messageIDOf(out); got != wireID {
+		if got := MessageID(out); got != wireID {
 			t.Fatalf("%q has id %q after %q", out, got, id)
 		}
 		if back := withMessageID(out, "x"); !bytes.Equal(back, withMessageID(raw, "x")) {
@@ -342,3 +345,38 @@ func FuzzMessageIDField(f *testing.F) {
 		}
 	})
 }
+
+// TestSentWhileAppended: the mail goes out while the program still appends its large
+// copy. There is one message, with the Message-ID that it went out with.
+func TestSentWhileAppended(t *testing.T) {
+	for name, size := range map[string]int{"small": 10, "large": chunkSize + 10} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			body := strings.Repeat("x", size)
+			between := readerFunc(func([]byte) (int, error) {
+				w.putSent(outgoing)
+				return 0, io.EOF
+			})
+			raw := "Subject: x\r\nMessage-ID: <" + programID + ">\r\n\r\n" + body
+			if _, err := w.account().Append(Sent, io.MultiReader(strings.NewReader(raw), between), nil, start); err != nil {
+				t.Fatal(err)
+			}
+			list := must(w.folder(Sent).Messages())(t)
+			if len(list) != 1 {
+				t.Fatalf("%d messages are in Sent", len(list))
+			}
+			want := strings.Replace(raw, programID, wireID, 1)
+			if got := string(must(w.folder(Sent).Bytes(list[0]))(t)); got != want {
+				t.Errorf("%d bytes, want %d", len(got), len(want))
+			}
+			keys := w.chunkKeys()
+			if w.reopen(); w.chunkKeys() != keys {
+				t.Error("chunks were left that belong to nothing")
+			}
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
