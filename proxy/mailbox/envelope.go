@@ -6,11 +6,13 @@ import (
 	netmail "net/mail"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/emersion/go-message"
 	_ "github.com/emersion/go-message/charset" // decodes header fields in old charsets
 	"github.com/emersion/go-message/mail"
 	"github.com/emersion/go-message/textproto"
+	"golang.org/x/text/encoding/charmap"
 )
 
 // Bounds on what is kept of a header, so that no mail makes a record that cannot
@@ -133,7 +135,14 @@ func unfold(v []byte) string {
 
 var words = mime.WordDecoder{CharsetReader: message.CharsetReader}
 
+// decodeText also takes 8-bit characters that nobody declared: for UTF-8 (RFC
+// 6532) if they can be, else for the charset that old programs of the West used.
 func decodeText(s string) string {
+	if !utf8.ValidString(s) {
+		if t, err := charmap.Windows1252.NewDecoder().String(s); err == nil {
+			s = t
+		}
+	}
 	if t, err := words.DecodeHeader(s); err == nil {
 		s = t
 	}

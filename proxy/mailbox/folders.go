@@ -51,7 +51,7 @@ func parents(name string) []string {
 
 // CreateFolder makes a folder, and those above it that are missing, and
 // subscribes what it makes. use is a special use or empty; one that another
-// folder has is ErrExists.
+// folder has is ErrExists, one that is none ErrUse.
 func (a *Account) CreateFolder(name, use string) error {
 	name, err := FolderName(name)
 	if err != nil {
@@ -60,7 +60,7 @@ func (a *Account) CreateFolder(name, use string) error {
 	switch use {
 	case "", UseAll, UseArchive, UseDrafts, UseFlagged, UseJunk, UseSent, UseTrash:
 	default:
-		return fmt.Errorf("create folder: %w: special use is unknown", ErrName)
+		return fmt.Errorf("create folder: %w", ErrUse)
 	}
 	a.write.Lock()
 	defer a.write.Unlock()

@@ -58,6 +58,8 @@ var (
 	ErrHasChildren = errors.New("folder has folders below it")
 	// ErrName is wrapped by errors about names that cannot be used.
 	ErrName = errors.New("invalid name")
+	// ErrUse is an ErrName about a special use that is none.
+	ErrUse = fmt.Errorf("%w: special use is unknown", ErrName)
 	// ErrFlag is wrapped by errors about flags that cannot be used.
 	ErrFlag = errors.New("invalid flag")
 	// ErrFull is returned when a folder has used up its UIDs (RFC 9051 section

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -264,7 +265,7 @@ type Status struct {
 func (f *Folder) Status() (s Status, err error) {
 	err = f.read(func() error {
 		s = Status{UIDValidity: f.uidValidity, UIDNext: f.uidNext, Messages: uint32(len(f.messages))}
-		keywords := make(map[string]bool)
+		keywords := make(map[string]string) // by lower case: two spellings are one keyword
 		for i, m := range f.messages {
 			if !m.HasFlag(FlagSeen) {
 				s.Unseen++
@@ -278,15 +279,15 @@ func (f *Folder) Status() (s Status, err error) {
 			}
 			s.Size += m.Size
 			for _, flag := range m.Flags {
-				if !strings.HasPrefix(flag, `\`) {
-					keywords[flag] = true
+				if strings.HasPrefix(flag, `\`) {
+					continue
+				}
+				if k := strings.ToLower(flag); keywords[k] == "" {
+					keywords[k] = flag
 				}
 			}
 		}
-		for k := range keywords {
-			s.Keywords = append(s.Keywords, k)
-		}
-		slices.Sort(s.Keywords)
+		s.Keywords = slices.Sorted(maps.Values(keywords))
 		return nil
 	})
 	return s, err
