@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"strings"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -18,13 +19,27 @@ func (ss *session) Create(name string, options *goimap.CreateOptions) error {
 	use := ""
 	switch len(options.SpecialUse) {
 	case 0:
+		return ss.fail(ss.account.CreateFolder(name, use))
 	case 1:
 		use = string(options.SpecialUse[0])
 	default:
-		return no("USEATTR", "A folder has one special use")
+		return no(codeUseAttr, "A folder has one special use")
 	}
-	return ss.fail(ss.account.CreateFolder(name, use))
+	if _, err := ss.account.Folder(name); err == nil {
+		return ss.fail(mailbox.ErrExists)
+	}
+	err := ss.account.CreateFolder(name, use)
+	if errors.Is(err, mailbox.ErrExists) {
+		return no(codeUseAttr, "Another folder has this special use")
+	}
+	if errors.Is(err, mailbox.ErrUse) {
+		return no(codeUseAttr, "There is no such special use")
+	}
+	return ss.fail(err)
 }
+
+// codeUseAttr is that of RFC 6154 section 6.
+const codeUseAttr goimap.ResponseCode = "USEATTR"
 
 // Delete implements imapserver.Session.
 func (ss *session) Delete(name string) error {
@@ -106,12 +121,12 @@ func (ss *session) List(w *imapserver.ListWriter, ref string, patterns []string,
 	if len(patterns) == 0 { // RFC 9051 section 6.3.9: the hierarchy delimiter
 		return w.WriteList(&goimap.ListData{Attrs: []goimap.MailboxAttr{goimap.MailboxAttrNoSelect}, Delim: delimiter})
 	}
-	all := ss.account.Folders()
-	for _, info := range withParents(all) {
-		if !matchAny(ref, patterns, info.Name) {
+	l := lister{ref: ref, patterns: patterns, options: options, all: ss.account.Folders(), lsub: ss.wire.running() == "LSUB"}
+	for _, info := range withParents(l.all) {
+		if !l.matches(info) {
 			continue
 		}
-		data := ss.listData(info, options, all)
+		data := l.data(info)
 		if data == nil {
 			continue
 		}
@@ -119,6 +134,9 @@ func (ss *session) List(w *imapserver.ListWriter, ref string, patterns []string,
 			f, err := ss.account.Folder(info.Name)
 			if err == nil {
 				data.Status, err = ss.status(f)
+			}
+			if errors.Is(err, mailbox.ErrNoFolder) {
+				continue // somebody has just deleted it
 			}
 			if err != nil {
 				return ss.fail(err)
@@ -150,36 +168,58 @@ func withParents(all []mailbox.FolderInfo) []mailbox.FolderInfo {
 	return out
 }
 
-// listData describes a folder, or returns nil where the options do not select
-// it.
-func (ss *session) listData(info mailbox.FolderInfo, options *goimap.ListOptions, all []mailbox.FolderInfo) *goimap.ListData {
+// A lister is one LIST or LSUB command.
+type lister struct {
+	ref      string
+	patterns []string
+	options  *goimap.ListOptions
+	all      []mailbox.FolderInfo
+	lsub     bool
+}
+
+func (l *lister) matches(info mailbox.FolderInfo) bool {
+	return matchAny(l.ref, l.patterns, info.Name)
+}
+
+// data describes a folder, or returns nil where the options do not select it.
+func (l *lister) data(info mailbox.FolderInfo) *goimap.ListData {
 	data := &goimap.ListData{Mailbox: info.Name, Delim: delimiter}
-	children, selectedChild := false, false
-	for _, other := range all {
+	// What lies below: any folder, one that is selected, and of these one that
+	// the patterns do not show.
+	children, selectedChild, hidden := false, false, false
+	for _, other := range l.all {
 		if strings.HasPrefix(other.Name, info.Name+string(delimiter)) {
 			children = children || !other.Missing
-			selectedChild = selectedChild || selects(other, options)
+			if selects(other, l.options) {
+				selectedChild = true
+				hidden = hidden || l.lsub && !l.matches(other)
+			}
 		}
 	}
-	if !selects(info, options) {
-		// RECURSIVEMATCH (RFC 5258 section 3.5) shows a name for what is below it,
-		// as does LSUB, which has no such option, for a level that has no folder.
-		if !selectedChild || !options.SelectRecursiveMatch && (!options.SelectSubscribed || !info.Missing) {
+	noSelect := info.Missing
+	if selectedChild && l.options.SelectRecursiveMatch { // RFC 5258 section 3.5
+		data.ChildInfo = &goimap.ListDataChildInfo{Subscribed: true}
+	}
+	if !selects(info, l.options) {
+		// RFC 3501 section 6.3.9: LSUB shows a name for what is below it if the
+		// pattern stops there.
+		if !hidden && data.ChildInfo == nil {
 			return nil
 		}
-		if options.SelectRecursiveMatch {
-			data.ChildInfo = &goimap.ListDataChildInfo{Subscribed: true}
-		}
+		noSelect = noSelect || l.lsub
 	}
 	if info.Missing {
-		data.Attrs = append(data.Attrs, goimap.MailboxAttrNonExistent, goimap.MailboxAttrNoSelect)
+		data.Attrs = append(data.Attrs, goimap.MailboxAttrNonExistent)
+	}
+	if noSelect {
+		data.Attrs = append(data.Attrs, goimap.MailboxAttrNoSelect)
 	}
 	if children {
 		data.Attrs = append(data.Attrs, goimap.MailboxAttrHasChildren)
 	} else {
 		data.Attrs = append(data.Attrs, goimap.MailboxAttrHasNoChildren)
 	}
-	if info.Subscribed && (options.ReturnSubscribed || options.SelectSubscribed) {
+	if info.Subscribed && (l.options.ReturnSubscribed || l.options.SelectSubscribed) {
 		data.Attrs = append(data.Attrs, goimap.MailboxAttrSubscribed)
 	}
 	if info.Use != "" {

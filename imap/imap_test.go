@@ -35,7 +35,7 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // A world is a mailbox with one account, and a server for it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	st      *store.Store
 	account *mailbox.Account
 	server  *Server
@@ -65,7 +65,7 @@ func newMailbox(t testing.TB) (*mailbox.Store, *store.Store) {
 }
 
 // corrupt removes everything that is kept of messages' contents.
-func (w *world) corrupt(t *testing.T) {
+func (w *world) corrupt(t testing.TB) {
 	t.Helper()
 	err := w.st.Update(func(tx *store.Tx) error {
 		var keys [][]byte
@@ -100,7 +100,7 @@ func checkPassword(_ context.Context, name, pass string) (string, error) {
 	return user, nil
 }
 
-func newWorld(t *testing.T, change ...func(*Options)) *world {
+func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
@@ -186,10 +186,12 @@ func (w *world) client(o *imapclient.Options) *imapclient.Client {
 
 // A line is a raw connection.
 type line struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	r    *bufio.Reader
 	tag  int
+
+	greeting string
 }
 
 func (w *world) dial() *line {
@@ -199,11 +201,11 @@ func (w *world) dial() *line {
 		w.t.Fatal(err)
 	}
 	l := newLine(w.t, conn)
-	l.expect("* OK ")
+	l.greeting = l.expect("* OK ")
 	return l
 }
 
-func newLine(t *testing.T, conn net.Conn) *line {
+func newLine(t testing.TB, conn net.Conn) *line {
 	t.Cleanup(func() { conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -314,4 +316,28 @@ func testTLS(t *testing.T) (server, client *tls.Config) {
 	pool.AddCert(cert)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
 		&tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+// within fails if the answer does not hold each of want, in that order.
+func within(t *testing.T, answer string, want ...string) {
+	t.Helper()
+	rest := answer
+	for _, s := range want {
+		_, after, ok := strings.Cut(rest, s)
+		if !ok {
+			t.Errorf("no %q (in this order) in:\n%s", s, answer)
+			return
+		}
+		rest = after
+	}
+}
+
+// without fails if the answer holds one of not.
+func without(t *testing.T, answer string, not ...string) {
+	t.Helper()
+	for _, s := range not {
+		if strings.Contains(answer, s) {
+			t.Errorf("%q in:\n%s", s, answer)
+		}
+	}
 }

@@ -3,16 +3,19 @@ package imap
 import (
 	"bytes"
 	"errors"
+	"html"
 	"io"
 	"net/textproto"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 	"github.com/emersion/go-message"
 	_ "github.com/emersion/go-message/charset" // decodes bodies in old charsets
+	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/unicode/norm"
 
 	"mailproxy/proxy/mailbox"
@@ -25,6 +28,13 @@ func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriter
 	defer ss.mu.Unlock()
 	sel, err := ss.selected()
 	if err != nil {
+		return nil, err
+	}
+	fix := ss.wire.searchFix()
+	if err := decodeCriteria(fix.charset, criteria); err != nil {
+		if options.ReturnSave {
+			ss.saved = nil // RFC 5182 section 2.1
+		}
 		return nil, err
 	}
 	list, err := sel.Folder().Messages()
@@ -55,7 +65,11 @@ func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriter
 			found = append(found, m.UID)
 		}
 	}
-	return ss.result(kind, found, options), nil
+	data := ss.result(kind, found, options)
+	if fix.saveOnly {
+		data.All = goimap.UIDSet(nil) // the wire drops the answer, which is then short
+	}
+	return data, nil
 }
 
 func (ss *session) result(kind imapserver.NumKind, found []uint32, options *goimap.SearchOptions) *goimap.SearchData {
@@ -340,7 +354,9 @@ func decodeTransfer(encoding string, raw []byte) ([]byte, error) {
 }
 
 // decodePart returns a text part in UTF-8. What cannot be decoded is searched as
-// far as it can, or as it is.
+// far as it can, or as it is; 8-bit characters that are not declared, and no
+// UTF-8, are taken for those of Windows. HTML is searched as it is written and as
+// it is read.
 func decodePart(p *mailbox.Part, raw []byte) string {
 	data, err := decodeTransfer(p.Encoding, raw)
 	if err != nil && len(data) == 0 {
@@ -353,5 +369,14 @@ func decodePart(p *mailbox.Part, raw []byte) string {
 			data = text
 		}
 	}
-	return strings.ToValidUTF8(string(data), "\ufffd")
+	if !utf8.Valid(data) {
+		if western, err := charmap.Windows1252.NewDecoder().Bytes(data); err == nil {
+			data = western
+		}
+	}
+	text := strings.ToValidUTF8(string(data), "\ufffd")
+	if p.Subtype == "html" && strings.Contains(text, "&") {
+		text += "\n" + html.UnescapeString(text)
+	}
+	return text
 }

@@ -179,9 +179,10 @@ func (ss *session) Select(name string, options *goimap.SelectOptions) (*goimap.S
 		data.PermanentFlags = append(changeable, goimap.FlagWildcard)
 	}
 	if ss.conn.EnabledCaps().Has(goimap.CapIMAP4rev2) { // RFC 9051 section 6.3.2
-		for _, info := range ss.account.Folders() {
+		l := lister{options: &goimap.ListOptions{}, all: ss.account.Folders()}
+		for _, info := range l.all {
 			if info.Name == f.Name() {
-				data.List = ss.listData(info, &goimap.ListOptions{}, ss.account.Folders())
+				data.List = l.data(info)
 			}
 		}
 	}

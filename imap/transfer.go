@@ -60,11 +60,29 @@ func (ss *session) Copy(set goimap.NumSet, dest string) (*goimap.CopyData, error
 	if len(uids) == 0 {
 		return nil, nil
 	}
+	if err := ss.present(set, uids); err != nil {
+		return nil, ss.fail(err)
+	}
 	c, err := sel.Folder().Copy(uids, dest)
 	if err != nil {
 		return nil, ss.fail(err)
 	}
 	return copyData(c), nil
+}
+
+// present fails when a sequence number stands for a message that another session
+// has expunged: COPY and MOVE take all messages or none (RFC 9051 section 6.4.7,
+// RFC 2180 section 4.4). UIDs without a message do not matter (section 6.4.9).
+func (ss *session) present(set goimap.NumSet, uids []uint32) error {
+	if _, byUID := set.(goimap.UIDSet); byUID {
+		return nil
+	}
+	for _, uid := range uids {
+		if _, err := ss.sel.Folder().Message(uid); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Move implements imapserver.SessionMove.
@@ -81,6 +99,9 @@ func (ss *session) Move(w *imapserver.MoveWriter, set goimap.NumSet, dest string
 	uids := ss.pick(set)
 	if len(uids) == 0 {
 		return nil
+	}
+	if err := ss.present(set, uids); err != nil {
+		return ss.fail(err)
 	}
 	c, err := sel.Folder().Move(uids, dest)
 	if data := copyData(c); data != nil {

@@ -80,7 +80,9 @@ type wire struct {
 	greeted bool
 	authed  bool // a login succeeded
 	tag     string
-	verb    string // of the last command, upper case
+	verb    string // of the last command, upper case; "UID COPY" is one
+	search  searchFix
+	utf8    bool // folder names are UTF-8, see wirenames.go
 	state   state
 	lit     literal
 	asked   bool   // the library has sent a continuation request
@@ -103,6 +105,7 @@ type literal struct {
 	size    int64
 	nonSync bool // its bytes come whether it is wanted or not
 	message bool // it is what APPEND appends
+	paren   bool // a parenthesis is to follow it: APPEND's UTF8 (~{n}
 }
 
 func newWire(s *Server, conn net.Conn, secure bool) *wire {
@@ -191,6 +194,12 @@ func (w *wire) Write(p []byte) (int, error) {
 		// The library always announces LITERAL-, of which LITERAL+ is the larger
 		// brother: announcing both says nothing more (RFC 7888).
 		p = bytes.Replace(p, literalMinus, nil, 1)
+	case w.search.saveOnly && bytes.HasPrefix(p, []byte("* ESEARCH ")):
+		return n, nil
+	case w.utf8 && p[0] == '*':
+		p = unescapeNames(w.verb, p)
+	case w.verb == "ENABLE" && bytes.HasPrefix(p, []byte("* ENABLED ")):
+		w.utf8 = true // neither of those that it can name goes without
 	case len(p) == len(w.tag)+len(libraryBug) && string(p) == w.tag+libraryBug:
 		// The session has words of its own for internal errors. The library says
 		// this only of arguments that it could not parse.
@@ -310,6 +319,13 @@ func (w *wire) next() error {
 	}
 	w.set(stateCommand)
 	return w.command()
+}
+
+// running returns the name of the command that the library carries out.
+func (w *wire) running() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.verb
 }
 
 func (w *wire) set(st state) {

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // line reads up to and with the next line feed and returns it without its line
-// ending. Of a line of more than limit bytes it returns only the end, and long.
+// ending. Of a line of more than limit bytes it returns only both ends, and long.
 func (w *wire) line(limit int) (line string, long bool, err error) {
 	var b []byte
 	total := 0
@@ -20,7 +21,8 @@ func (w *wire) line(limit int) (line string, long bool, err error) {
 		total += len(part)
 		b = append(b, part...)
 		if total > limit+2 {
-			b = b[max(0, len(b)-lineEnd):]
+			from := min(lineStart, len(b))
+			b = slices.Delete(b, from, max(from, len(b)-lineEnd))
 		}
 		if err == nil {
 			break
@@ -35,8 +37,12 @@ func (w *wire) line(limit int) (line string, long bool, err error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), total > limit+2, nil
 }
 
-// lineEnd bytes are enough to see that a line ends in a literal's announcement.
-const lineEnd = 64
+// lineStart bytes are enough to see a line's tag, lineEnd bytes to see that it
+// ends in a literal's announcement.
+const (
+	lineStart = maxTag + 1
+	lineEnd   = 64
+)
 
 // command reads the first line of a command.
 func (w *wire) command() error {
@@ -46,26 +52,36 @@ func (w *wire) command() error {
 	}
 	tag, rest, ok := strings.Cut(line, " ")
 	verb, args, _ := strings.Cut(rest, " ")
+	if !ok || !isTag(tag) {
+		tag = "*"
+	}
 	switch {
 	case long:
-		return w.invalid("*", line, fmt.Sprintf("The command has more than %d bytes", maxCommand))
-	case !ok || !isTag(tag) || !isName(verb):
-		return w.invalid("*", line, "Syntax error: a command is a tag, a space and a name")
+		return w.invalid(tag, line, fmt.Sprintf("The command has more than %d bytes", maxCommand))
+	case tag == "*" || !isName(verb):
+		return w.invalid(tag, line, "Syntax error: a command is a tag, a space and a name")
 	}
 	verb = strings.ToUpper(verb)
-	if sub, _, _ := strings.Cut(args, " "); verb == "UID" && !isName(sub) {
-		return w.invalid(tag, line, "Syntax error: UID is followed by a command's name")
+	if sub, _, _ := strings.Cut(args, " "); verb == "UID" {
+		if !isName(sub) {
+			return w.invalid(tag, line, "Syntax error: UID is followed by a command's name")
+		}
+		verb += " " + strings.ToUpper(sub)
 	}
 	w.mu.Lock()
-	w.tag, w.verb, w.asked, w.lit = tag, verb, false, literal{}
+	w.tag, w.verb, w.asked, w.lit, w.search = tag, verb, false, literal{}, searchFix{}
 	authed := w.authed
 	w.mu.Unlock()
 	w.size = len(line)
-	if verb == "STARTTLS" && !w.secure && w.s.o.TLS != nil && !authed {
-		if args != "" {
+	if verb == "STARTTLS" {
+		switch {
+		case w.secure:
+			return w.invalid(tag, line, "TLS is in use already")
+		case args != "":
 			return w.invalid(tag, line, "Syntax error: STARTTLS has no arguments")
+		case w.s.o.TLS != nil && !authed:
+			return w.startTLS(tag)
 		}
-		return w.startTLS(tag)
 	}
 	if !balanced(line) || strings.ContainsRune(line, 0) {
 		return w.invalid(tag, line, "Syntax error in the arguments")
@@ -100,10 +116,21 @@ func (w *wire) hand(line string, first bool) error {
 	head, size, nonSync, ok := cutLiteral(line)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.verb == "SEARCH" || w.verb == "UID" {
-		head = guardSmaller(head)
-		line = head // where there is no literal
+	words := 0 // of the line that are no arguments
+	if first {
+		words = 2 + strings.Count(w.verb, " ")
 	}
+	switch {
+	case w.verb != "SEARCH" && w.verb != "UID SEARCH":
+		if w.utf8 {
+			head = escapeNames(w.verb, head, words)
+		}
+	case first:
+		head = w.search.first(head, words, ok)
+	default:
+		head = w.search.next(head, ok)
+	}
+	line = head // where there is no literal
 	if !ok {
 		w.state = stateCommand
 		if w.verb == "AUTHENTICATE" || w.verb == "IDLE" {
@@ -116,6 +143,7 @@ func (w *wire) hand(line string, first bool) error {
 	w.lit = literal{size: size, nonSync: nonSync}
 	// The first argument of APPEND is a name, which may be a literal as well.
 	w.lit.message = w.verb == "APPEND" && !(first && strings.Count(strings.TrimRight(head, " "), " ") == 1)
+	w.lit.paren = w.lit.message && strings.HasSuffix(head, "(~")
 	if !w.lit.message && size > maxString {
 		w.out = []byte(head + poison + "\r\n")
 		return nil
@@ -131,10 +159,15 @@ func (w *wire) rest(verb string, lit literal) error {
 		return err
 	}
 	w.size += len(line)
-	if lit.message && line != "" && line != ")" {
-		// The library has stored the message by now and would answer nothing. A
-		// second literal (MULTIAPPEND, which is not announced) must not look stored.
-		return w.bye("APPEND takes one message")
+	end := ""
+	if lit.paren {
+		end = ")"
+	}
+	if lit.message && strings.TrimSuffix(line, " ") != end {
+		// The library has stored the message by now and would answer nothing, or
+		// BAD. A second literal (MULTIAPPEND, which is not announced) must not look
+		// stored.
+		return w.bye("APPEND takes one message, and nothing after it")
 	}
 	if long || !balanced(line) || strings.ContainsRune(line, 0) {
 		if unread(line) {
@@ -206,8 +239,10 @@ func isTag(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= 256
+	return s != "" && len(s) <= maxTag
 }
+
+const maxTag = 256 // bytes
 
 func isName(s string) bool {
 	for i := range len(s) {
