@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"mailproxy/internal/store"
+	"mailproxy/proxy/mailbox"
+)
+
+func TestMain(m *testing.M) {
+	if runChild() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills processes")
+	}
+	c := config{kills: 4, connections: 4, life: 400 * time.Millisecond, dir: t.TempDir()}
+	if ok, err := run(t.Context(), c, true); err != nil || !ok {
+		t.Fatalf("ok %v, %v", ok, err)
+	}
+}
+
+// TestCheckNotices: what is not as clients were told is counted.
+func TestCheckNotices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills processes")
+	}
+	tt := newTorturer(config{kills: 1, connections: 3, life: 600 * time.Millisecond, dir: t.TempDir()})
+	for n := 0; n == 0 || len(tt.clients[0].msgs) == 0; n++ {
+		if err := tt.live(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l := tt.ledger; len(l.missing)+len(l.reused)+len(l.wrong) > 0 {
+		t.Fatalf("before anything was done: %v, %v, %v", l.missing, l.reused, l.wrong)
+	}
+	lost := tt.clients[0].msgs[0]
+	tamper(t, tt.dir, func(a *mailbox.Account) error {
+		f, err := a.Folder(lost.folder.name)
+		if err != nil {
+			return err
+		}
+		_, err = f.Remove([]uint32{lost.uid})
+		return err
+	})
+	tt.clients[1].folders = append(tt.clients[1].folders, &folder{name: "own1/never", validity: 1, own: true})
+	tt.ledger.give(place{1, 1}, 7)
+	tt.ledger.give(place{1, 1}, 8)
+	if err := tt.check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l := tt.ledger; len(l.missing) != 2 || len(l.reused) != 1 || l.ok() {
+		t.Errorf("missing %v, reused %v", l.missing, l.reused)
+	}
+}
+
+func tamper(t *testing.T, dir string, fn func(*mailbox.Account) error) {
+	t.Helper()
+	st, err := store.Open(storeOptions(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mb, err := mailbox.Open(st, mailbox.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := mb.Account(account)
+	if err == nil {
+		err = fn(a)
+	}
+	if err := errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
