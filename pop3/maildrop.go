@@ -1,9 +1,11 @@
 package pop3
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 
 	"mailproxy/proxy/mailbox"
 )
@@ -89,53 +91,95 @@ func (ss *session) send(n, lines int) error {
 	if !ok {
 		return err
 	}
-	raw, err := ss.inbox.Bytes(ss.messages[i])
-	if errors.Is(err, mailbox.ErrNoMessage) {
+	begun := false // the client was promised the message
+	err = ss.inbox.Content(ss.messages[i], func(content *mailbox.Content) error {
+		r := bufio.NewReaderSize(content.Reader(0, ss.messages[i].Size), readSize)
+		if _, err := r.Peek(1); err != nil && err != io.EOF {
+			return err
+		}
+		begun = true
+		answer := "Top of message follows"
+		if lines < 0 {
+			answer = fmt.Sprintf("%d octets", ss.messages[i].WireSize)
+		}
+		if err := ss.ok("%s", answer); err != nil {
+			return err
+		}
+		return ss.writeLines(r, lines)
+	})
+	switch {
+	case begun && err != nil:
+		// It is cut short, so that the client does not take it for whole.
+		ss.s.log.Debug("pop3: a message was not sent to its end", "err", err)
+		return err
+	case errors.Is(err, mailbox.ErrNoMessage):
 		return ss.err("", "The message was removed by another program")
-	}
-	if err != nil {
+	case err != nil:
 		return ss.temporary("read the message", err)
 	}
-	if lines < 0 {
-		err = ss.ok("%d octets", ss.messages[i].WireSize)
-	} else {
-		err = ss.ok("Top of message follows")
-	}
-	if err != nil {
-		return err
-	}
-	return ss.writeLines(raw, lines)
+	return nil
 }
 
-// writeLines sends raw line by line, each ended by CRLF and, where it begins with
-// a dot, with one more before it (RFC 1939 section 3). With lines >= 0 it stops
+// readSize is how much of a message is read at once, in bytes.
+const readSize = 32 << 10
+
+// writeLines sends what r reads line by line, each ended by CRLF and, where it begins
+// with a dot, with one more before it (RFC 1939 section 3). With lines >= 0 it stops
 // after that many beyond the first blank line.
-func (ss *session) writeLines(raw []byte, lines int) error {
-	body := false
-	for len(raw) > 0 && (!body || lines != 0) {
-		line, rest, ended := bytes.Cut(raw, []byte("\n"))
-		raw = rest
-		if ended {
-			line = bytes.TrimSuffix(line, []byte("\r"))
+func (ss *session) writeLines(r *bufio.Reader, lines int) error {
+	for body := false; !body || lines != 0; {
+		size, err := ss.writeLine(r)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
 		}
 		if body {
 			lines--
 		} else {
-			body = len(line) == 0
-		}
-		if bytes.HasPrefix(line, []byte(".")) {
-			if err := ss.w.WriteByte('.'); err != nil {
-				return err
-			}
-		}
-		if _, err := ss.w.Write(line); err != nil {
-			return err
-		}
-		if err := ss.raw("\r\n"); err != nil {
-			return err
+			body = size == 0
 		}
 	}
 	return ss.raw(".\r\n")
+}
+
+// writeLine sends a line, which may be longer than r's buffer, and returns its size
+// without its end. At the end of the message it returns io.EOF.
+func (ss *session) writeLine(r *bufio.Reader) (size int, err error) {
+	cr := false // a CR is held back, which may belong to the line's end
+	for first := true; ; first = false {
+		piece, err := r.ReadSlice('\n')
+		switch {
+		case err == io.EOF && len(piece) == 0 && first:
+			return 0, io.EOF
+		case err != nil && err != io.EOF && err != bufio.ErrBufferFull:
+			return size, err
+		}
+		text, ended := bytes.CutSuffix(piece, []byte("\n"))
+		if cr && (!ended || len(text) > 0) {
+			if err := ss.raw("\r"); err != nil {
+				return size, err
+			}
+			size++
+		}
+		cr = false
+		if err != io.EOF {
+			text, cr = bytes.CutSuffix(text, []byte("\r"))
+		}
+		if first && bytes.HasPrefix(text, []byte(".")) {
+			if err := ss.w.WriteByte('.'); err != nil {
+				return size, err
+			}
+		}
+		if _, err := ss.w.Write(text); err != nil {
+			return size, err
+		}
+		size += len(text)
+		if ended || err == io.EOF {
+			return size, ss.raw("\r\n")
+		}
+	}
 }
 
 func (ss *session) dele(c command) error {
