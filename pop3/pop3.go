@@ -5,6 +5,15 @@
 // It knows the mailbox and nothing else of mailproxy: what a client does here
 // causes no packet. Folders other than Inbox are not reached by POP3, and a
 // message that is fetched is not marked as read. proxy imports it.
+//
+// One session at a time has an account's maildrop (RFC 1939 section 4), and a client
+// that is gone does not keep it. The system says at once that a program on this
+// machine has ended, and TCP's keep-alive within minutes that one behind a tunnel
+// has: then the session ends, and its deletions are void. A login that finds the
+// maildrop taken gives such a session lockWait to end before it answers [IN-USE], so
+// that a program which was killed and started again gets in. A client that is there
+// and silent keeps the maildrop for idleTimeout, since RFC 1939 section 3 promises it
+// that; one that stops reading, for writeTimeout.
 package pop3
 
 import (
@@ -26,11 +35,12 @@ const (
 	writeTimeout     = 30 * time.Second // for a client to take the next few KiB
 	handshakeTimeout = 30 * time.Second
 	badPasswordDelay = time.Second
-	maxBadPasswords  = 5    // of one connection
-	maxBadCommands   = 20   // of one connection, in a row
-	maxConns         = 128  // open at a time
-	maxLine          = 1024 // bytes of a command (RFC 2449 section 4 asks for 255)
-	maxAnswer        = 4096 // bytes of a SASL answer
+	lockWait         = 2 * time.Second // for a session whose client is gone to end
+	maxBadPasswords  = 5               // of one connection
+	maxBadCommands   = 20              // of one connection, in a row
+	maxConns         = 128             // open at a time
+	maxLine          = 1024            // bytes of a command (RFC 2449 section 4 asks for 255)
+	maxAnswer        = 4096            // bytes of a SASL answer
 	maxDiscard       = 64 << 10
 )
 
@@ -65,7 +75,7 @@ type Server struct {
 	mu     sync.Mutex // guards what follows
 	closed bool
 	conns  map[net.Conn]struct{}
-	locked map[string]struct{} // accounts whose maildrop a session holds
+	locked map[string]chan struct{} // by account, closed when its maildrop is given up
 }
 
 // New returns a server that does not listen yet.
@@ -76,7 +86,7 @@ func New(o Options) *Server {
 	s := &Server{
 		o: o, log: o.Logger,
 		conns:  make(map[net.Conn]struct{}),
-		locked: make(map[string]struct{}),
+		locked: make(map[string]chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -105,13 +115,22 @@ func (s *Server) Serve(ln net.Listener) error {
 func (s *Server) admit(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) >= maxConns {
+	if s.closed {
+		conn.Close()
+		return
+	}
+	full := len(s.conns) >= maxConns
+	if full && len(s.conns) >= 2*maxConns {
 		conn.Close()
 		return
 	}
 	s.conns[conn] = struct{}{}
 	s.wg.Go(func() {
-		newSession(s, conn).serve()
+		if ss := newSession(s, conn); full {
+			ss.refuse()
+		} else {
+			ss.serve()
+		}
 		s.mu.Lock()
 		delete(s.conns, conn)
 		s.mu.Unlock()
@@ -130,20 +149,35 @@ func (s *Server) sleep(d time.Duration) bool {
 	}
 }
 
-// lock takes the exclusive access that RFC 1939 section 4 asks for.
+// lock takes the exclusive access that RFC 1939 section 4 asks for. It waits for a
+// session that is ending; false means that another holds it, or the server closes.
 func (s *Server) lock(account string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, held := s.locked[account]; held {
-		return false
+	deadline := time.NewTimer(lockWait)
+	defer deadline.Stop()
+	for {
+		s.mu.Lock()
+		held, taken := s.locked[account]
+		if !taken {
+			s.locked[account] = make(chan struct{})
+		}
+		s.mu.Unlock()
+		if !taken {
+			return true
+		}
+		select {
+		case <-held:
+		case <-deadline.C:
+			return false
+		case <-s.ctx.Done():
+			return false
+		}
 	}
-	s.locked[account] = struct{}{}
-	return true
 }
 
 func (s *Server) unlock(account string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.locked[account])
 	delete(s.locked, account)
 }
 

@@ -263,7 +263,10 @@ func TestDeadClient(t *testing.T) {
 		other := dial()
 		other.do("USER "+user, "+OK")
 		other.do("PASS "+password, "-ERR [IN-USE]")
-		time.Sleep(idleTimeout - time.Second)
+		if d := time.Since(began); d != lockWait {
+			t.Errorf("[IN-USE] was answered after %v", d)
+		}
+		time.Sleep(idleTimeout - lockWait - time.Second)
 		idle.do("NOOP", "+OK") // RFC 1939 section 3: not before ten minutes
 		if _, err := idle.r.ReadByte(); err == nil {
 			t.Error("something was said to an idle client")
@@ -277,7 +280,7 @@ func TestDeadClient(t *testing.T) {
 		stuck := dial().login()
 		began = time.Now()
 		stuck.do("RETR 1", "+OK")
-		time.Sleep(writeTimeout + time.Second)
+		time.Sleep(writeTimeout - time.Second) // a login waits that long
 		dial().login()
 		if d := time.Since(began); d > time.Minute {
 			t.Errorf("a stuck client held the maildrop for %v", d)

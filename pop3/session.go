@@ -77,6 +77,16 @@ func (ss *session) serve() {
 	}
 }
 
+// refuse turns a client away, with a sentence if that needs no handshake.
+func (ss *session) refuse() {
+	defer ss.conn.Close()
+	if ss.secure {
+		return
+	}
+	// A client that does not take it learns nothing, and is gone all the same.
+	_ = errors.Join(ss.err("SYS/TEMP", "Too many connections are open: close some mail programs and try again"), ss.w.Flush())
+}
+
 func (ss *session) handshake(c *tls.Conn) bool {
 	ctx, cancel := context.WithTimeout(ss.s.ctx, handshakeTimeout)
 	defer cancel()
@@ -357,7 +367,7 @@ func (ss *session) login(username, password string) error {
 		return ss.temporary("open the folder", err)
 	}
 	if !ss.s.lock(account.Name()) {
-		return ss.err("IN-USE", "Another POP3 session is open; it ends when it has been idle for ten minutes")
+		return ss.err("IN-USE", "Another program is fetching this mail now: wait until it has ended; a session that is idle is ended after ten minutes")
 	}
 	ss.account, ss.inbox, ss.deleted = account, inbox, make(map[int]bool)
 	if ss.messages, err = inbox.Messages(); err != nil {
