@@ -146,21 +146,25 @@ func (ss *session) Fetch(w *imapserver.FetchWriter, set goimap.NumSet, options *
 	if err != nil {
 		return ss.fail(err)
 	}
-	missing := false
-	for _, uid := range uids {
-		m, err := sel.Folder().Message(uid)
-		if err == nil {
-			err = ss.fetch(w, m, options, seen[uid])
-		}
-		if errors.Is(err, mailbox.ErrNoMessage) {
-			missing = true // another session expunged it; this client hears of it soon
-			continue
-		}
+	list, err := sel.Known(uids)
+	if err != nil {
+		return ss.fail(err)
+	}
+	written := 0
+	for some := range slices.Chunk(list, readTogether) {
+		err := sel.Folder().Contents(some, func(m mailbox.Seen, c *mailbox.Content) error {
+			err := ss.fetch(w, m, c, options, seen[m.UID])
+			if err == nil {
+				written++
+			}
+			return err
+		})
 		if err != nil {
 			return ss.fail(err)
 		}
 	}
-	if _, byUID := set.(goimap.UIDSet); missing && !byUID {
+	// Another session may have expunged some; this client hears of it soon.
+	if _, byUID := set.(goimap.UIDSet); written < len(uids) && !byUID {
 		return ss.fail(mailbox.ErrNoMessage)
 	}
 	return nil
@@ -199,22 +203,17 @@ type fetched struct {
 	sizes    []uint32
 }
 
-func (ss *session) fetch(w *imapserver.FetchWriter, m mailbox.Message, options *goimap.FetchOptions, flags bool) error {
+func (ss *session) fetch(w *imapserver.FetchWriter, m mailbox.Seen, c *mailbox.Content, options *goimap.FetchOptions, flags bool) error {
 	var got fetched
-	if !options.Envelope && options.BodyStructure == nil && len(options.BodySection)+len(options.BinarySection)+len(options.BinarySectionSize) == 0 {
-		return ss.respond(w, m, options, flags, &got)
+	if err := got.read(c, m.Message, options); err != nil {
+		return err
 	}
-	return ss.sel.Folder().Content(m, func(c *mailbox.Content) error {
-		if err := got.read(c, m, options); err != nil {
-			return err
-		}
-		return ss.respond(w, m, options, flags, &got)
-	})
+	return ss.respond(w, m, options, flags, &got)
 }
 
 // respond writes a FETCH response.
-func (ss *session) respond(w *imapserver.FetchWriter, m mailbox.Message, options *goimap.FetchOptions, flags bool, got *fetched) error {
-	r := w.CreateMessage(uint32(ss.sel.Seq(m.UID)))
+func (ss *session) respond(w *imapserver.FetchWriter, m mailbox.Seen, options *goimap.FetchOptions, flags bool, got *fetched) error {
+	r := w.CreateMessage(uint32(m.Seq))
 	if options.UID {
 		r.WriteUID(goimap.UID(m.UID))
 	}
@@ -312,6 +311,9 @@ func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySecti
 		return span(c, p.Start, p.Body, b.Partial)
 	case goimap.PartSpecifierHeader:
 		if len(b.HeaderFields) == 0 && len(b.HeaderFieldsNot) == 0 {
+			if p.Parent < 0 && int64(len(s.Header)) == p.Body {
+				return held(partial(s.Header, b.Partial)), nil
+			}
 			return span(c, p.Start, p.Body, b.Partial)
 		}
 		header, err := headerOf(c, p)

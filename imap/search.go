@@ -2,7 +2,6 @@ package imap
 
 import (
 	"bytes"
-	"errors"
 	"html"
 	"io"
 	"net/textproto"
@@ -37,67 +36,93 @@ func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriter
 		}
 		return nil, err
 	}
-	list, err := sel.Folder().Messages()
+	q := ss.compile(criteria)
+	pass, deep := q.cheap, q.needsContent()
+	if !deep {
+		pass = func(m *mailbox.Message) bool {
+			ok, _ := q.match(m, nil) // which fails only where it reads
+			return ok
+		}
+	}
+	list, err := sel.Pick(func(_ int, m *mailbox.Message) bool { return pass(m) })
 	if err != nil {
 		return nil, ss.fail(err)
 	}
-	q := ss.compile(criteria)
-	var found []uint32 // UIDs
-	for _, m := range list {
-		seq := sel.Seq(m.UID)
-		if seq == 0 {
-			continue // the client was not told of it yet
-		}
-		if ss.s.ctx.Err() != nil {
-			return nil, no(goimap.ResponseCodeUnavailable, "Shutting down")
-		}
-		ok, err := ss.matches(q, m)
-		if errors.Is(err, mailbox.ErrNoMessage) {
-			continue // expunged meanwhile
-		}
-		if err != nil {
+	if deep {
+		if list, err = ss.read(q, list); err != nil {
 			if options.ReturnSave {
 				ss.saved = nil // RFC 5182 section 2.1
 			}
 			return nil, ss.fail(err)
 		}
-		if ok {
-			found = append(found, m.UID)
-		}
 	}
-	data := ss.result(kind, found, options)
+	data := ss.result(kind, list, options)
 	if fix.saveOnly {
 		data.All = goimap.UIDSet(nil) // the wire drops the answer, which is then short
 	}
 	return data, nil
 }
 
-func (ss *session) result(kind imapserver.NumKind, found []uint32, options *goimap.SearchOptions) *goimap.SearchData {
+// readTogether is how many messages are read from one snapshot of the store.
+const readTogether = 64
+
+// read returns those of the messages whose content matches too. What was expunged
+// meanwhile does not.
+func (ss *session) read(q *query, list []mailbox.Seen) ([]mailbox.Seen, error) {
+	var found []mailbox.Seen
+	for some := range slices.Chunk(list, readTogether) {
+		if ss.s.ctx.Err() != nil {
+			return nil, no(goimap.ResponseCodeUnavailable, "Shutting down")
+		}
+		err := ss.sel.Folder().Contents(some, func(m mailbox.Seen, c *mailbox.Content) error {
+			ok, err := q.match(&m.Message, &texts{c: c})
+			if ok {
+				found = append(found, m)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (ss *session) result(kind imapserver.NumKind, found []mailbox.Seen, options *goimap.SearchOptions) *goimap.SearchData {
 	data := &goimap.SearchData{Count: uint32(len(found))}
-	num := func(uid uint32) uint32 {
+	num := func(m mailbox.Seen) uint32 {
 		if kind == imapserver.NumKindSeq {
-			return uint32(ss.sel.Seq(uid))
+			return uint32(m.Seq)
 		}
-		return uid
+		return m.UID
 	}
-	var seqs goimap.SeqSet
-	var uids goimap.UIDSet
-	for _, uid := range found {
-		if kind == imapserver.NumKindSeq {
-			seqs.AddNum(num(uid))
-		} else {
-			uids.AddNum(goimap.UID(uid))
+	var set goimap.SeqSet
+	for i := 0; i < len(found); {
+		// A run of numbers at a time: sets insert slowly.
+		first := num(found[i])
+		last := first
+		for i++; i < len(found) && num(found[i]) == last+1; i++ {
+			last++
 		}
+		set = append(set, goimap.SeqRange{Start: first, Stop: last})
 	}
-	data.All = goimap.NumSet(uids)
-	if kind == imapserver.NumKindSeq {
-		data.All = seqs
+	data.All = set
+	if kind == imapserver.NumKindUID {
+		uids := make(goimap.UIDSet, len(set))
+		for i, r := range set {
+			uids[i] = goimap.UIDRange{Start: goimap.UID(r.Start), Stop: goimap.UID(r.Stop)}
+		}
+		data.All = uids
 	}
 	if len(found) > 0 {
 		data.Min, data.Max = num(found[0]), num(found[len(found)-1])
 	}
 	if options.ReturnSave {
-		ss.saved = savedResult(found, options)
+		uids := make([]uint32, len(found))
+		for i, m := range found {
+			uids[i] = m.UID
+		}
+		ss.saved = savedResult(uids, options)
 	}
 	return data
 }
@@ -162,22 +187,6 @@ func (ss *session) compile(c *goimap.SearchCriteria) *query {
 	return q
 }
 
-// matches opens the message's content only if the query needs it.
-func (ss *session) matches(q *query, m mailbox.Message) (bool, error) {
-	if !q.needsContent() {
-		return q.match(m, nil)
-	}
-	if !q.cheap(m) {
-		return false, nil
-	}
-	var ok bool
-	err := ss.sel.Folder().Content(m, func(c *mailbox.Content) (err error) {
-		ok, err = q.match(m, &texts{c: c})
-		return err
-	})
-	return ok, err
-}
-
 func (q *query) needsContent() bool {
 	if len(q.header)+len(q.body)+len(q.text) > 0 || !q.SentSince.IsZero() || !q.SentBefore.IsZero() {
 		return true
@@ -187,7 +196,7 @@ func (q *query) needsContent() bool {
 }
 
 // cheap tests what the index knows.
-func (q *query) cheap(m mailbox.Message) bool {
+func (q *query) cheap(m *mailbox.Message) bool {
 	for _, s := range q.sets {
 		if !s[m.UID] {
 			return false
@@ -203,11 +212,13 @@ func (q *query) cheap(m mailbox.Message) bool {
 			return false
 		}
 	}
-	return inDates(m.Date(), q.Since, q.Before) &&
-		(q.Larger == 0 || m.Size > q.Larger) && (q.Smaller == 0 || m.Size < q.Smaller)
+	if (!q.Since.IsZero() || !q.Before.IsZero()) && !inDates(m.Date(), q.Since, q.Before) {
+		return false
+	}
+	return (q.Larger == 0 || m.Size > q.Larger) && (q.Smaller == 0 || m.Size < q.Smaller)
 }
 
-func (q *query) match(m mailbox.Message, t *texts) (bool, error) {
+func (q *query) match(m *mailbox.Message, t *texts) (bool, error) {
 	if !q.cheap(m) {
 		return false, nil
 	}

@@ -75,6 +75,27 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
+// Read calls fn with the value of key, which is valid until fn returns and may not be
+// changed, or returns ErrNotFound. Where a part of the value is wanted, or it is
+// decoded, it saves Get's copy.
+func (tx *Tx) Read(key []byte, fn func(value []byte) error) error {
+	item, err := tx.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("read store: %w", err)
+	}
+	var failed error // fn's own, which is not the store's
+	if err := item.Value(func(v []byte) error {
+		failed = fn(v)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("read store: %w", err)
+	}
+	return failed
+}
+
 // Has reports whether key is there, without reading its value.
 func (tx *Tx) Has(key []byte) (bool, error) {
 	_, err := tx.txn.Get(key)

@@ -272,16 +272,18 @@ func readBlob(tx *store.Tx, b blobID, off, size int64) ([]byte, error) {
 	out := make([]byte, 0, size)
 	for int64(len(out)) < size {
 		at := off + int64(len(out))
-		v, err := tx.Get(chunkKey(b, uint32(at/chunkSize)))
+		err := tx.Read(chunkKey(b, uint32(at/chunkSize)), func(v []byte) error {
+			from := at % chunkSize
+			if from >= int64(len(v)) {
+				return errors.New("chunk is too short")
+			}
+			v = v[from:]
+			out = append(out, v[:min(int64(len(v)), size-int64(len(out)))]...)
+			return nil
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read message body: %w", err)
 		}
-		from := at % chunkSize
-		if from >= int64(len(v)) {
-			return nil, errors.New("read message body: chunk is too short")
-		}
-		v = v[from:]
-		out = append(out, v[:min(int64(len(v)), size-int64(len(out)))]...)
 	}
 	return out, nil
 }

@@ -118,6 +118,7 @@ func (a *Account) removeTx(tx *store.Tx, folder uint64, uid uint32) (int, error)
 		return 0, err
 	}
 	n, err := dropRef(tx, rec.Blob, rec.Size)
+	tx.OnCommit(func() { a.s.envelopes.drop(rec.Blob) })
 	return n + 2, err
 }
 

@@ -141,11 +141,7 @@ func putRecord(tx *store.Tx, k []byte, v any) error {
 }
 
 func getRecord(tx *store.Tx, k []byte, v any) error {
-	b, err := tx.Get(k)
-	if err != nil {
-		return err
-	}
-	return codec.Unmarshal(b, v)
+	return tx.Read(k, func(b []byte) error { return codec.Unmarshal(b, v) }) // it copies what it keeps
 }
 
 func getMessage(tx *store.Tx, folder uint64, uid uint32) (messageRecord, error) {

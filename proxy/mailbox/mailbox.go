@@ -82,7 +82,8 @@ type Store struct {
 	now func() time.Time
 	log *slog.Logger
 
-	bodies stagedBodies
+	bodies    stagedBodies
+	envelopes envelopeCache
 
 	mu       sync.Mutex // guards accounts
 	accounts map[string]*Account

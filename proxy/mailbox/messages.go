@@ -64,7 +64,13 @@ type Message struct {
 func (m Message) Date() time.Time { return time.Unix(m.date, 0).In(time.FixedZone("", m.zone)) }
 
 // HasFlag reports whether the message has the flag, in whatever case.
-func (m Message) HasFlag(flag string) bool { return hasFlag(m.Flags, flag) }
+func (m *Message) HasFlag(flag string) bool {
+	switch flag {
+	case FlagSeen, FlagAnswered, FlagFlagged, FlagDeleted, FlagDraft:
+		return slices.Contains(m.Flags, flag) // their spelling is always this one
+	}
+	return hasFlag(m.Flags, flag)
+}
 
 func hasFlag(flags []string, flag string) bool {
 	return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, flag) })
@@ -266,7 +272,8 @@ func (f *Folder) Status() (s Status, err error) {
 	err = f.read(func() error {
 		s = Status{UIDValidity: f.uidValidity, UIDNext: f.uidNext, Messages: uint32(len(f.messages))}
 		keywords := make(map[string]string) // by lower case: two spellings are one keyword
-		for i, m := range f.messages {
+		for i := range f.messages {
+			m := &f.messages[i]
 			if !m.HasFlag(FlagSeen) {
 				s.Unseen++
 				if s.FirstUnseen == 0 {

@@ -75,6 +75,51 @@ func (s *Selection) Seq(uid uint32) int {
 	return i + 1
 }
 
+// A Seen is a message that a client knows of, with its sequence number.
+type Seen struct {
+	Seq int
+	Message
+}
+
+// Pick returns the messages that the client knows of, that are still there, and
+// that pass, in order. pass sees only what the index knows, and must be quick.
+func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Seen, error) {
+	var list []Seen
+	err := s.f.read(func() error {
+		now, i := s.f.messages, 0
+		for seq, v := range s.view {
+			for i < len(now) && now[i].UID < v.uid {
+				i++
+			}
+			if i == len(now) {
+				break
+			}
+			if now[i].UID == v.uid && pass(seq+1, &now[i]) {
+				list = append(list, Seen{seq + 1, now[i]})
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Known returns those of the messages that are there and that the client knows of,
+// in the order of uids.
+func (s *Selection) Known(uids []uint32) ([]Seen, error) {
+	list := make([]Seen, 0, len(uids))
+	err := s.f.read(func() error {
+		for _, uid := range uids {
+			if i, ok := s.f.find(uid); ok {
+				if seq := s.Seq(uid); seq > 0 {
+					list = append(list, Seen{seq, s.f.messages[i]})
+				}
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
 // SetFlags is Folder.SetFlags; Poll does not report again what it returns.
 func (s *Selection) SetFlags(uids []uint32, op FlagOp, flags []string) ([]Message, error) {
 	list, err := s.f.SetFlags(uids, op, flags)
@@ -176,6 +221,7 @@ func (s *Selection) merge(now []Message, expunge bool) News {
 
 // A Content reads one message's parts from one snapshot of the store.
 type Content struct {
+	s         *Store
 	tx        *store.Tx
 	m         Message
 	envelope  *Envelope
@@ -186,22 +232,51 @@ type Content struct {
 // ErrNoMessage if the message is gone.
 func (f *Folder) Content(m Message, fn func(*Content) error) error {
 	return f.a.s.st.View(func(tx *store.Tx) error {
-		if ok, err := tx.Has(refsKey(m.blob)); err != nil {
-			return err
-		} else if !ok {
-			return ErrNoMessage
-		}
-		return fn(&Content{tx: tx, m: m})
+		c := &Content{s: f.a.s, tx: tx, m: m}
+		return c.gone(fn(c))
 	})
 }
 
-// Envelope returns the parsed envelope.
+// Contents calls fn with each message's content in turn, all from one snapshot,
+// which is cheaper than as many of Content. A message that is gone is left out.
+func (f *Folder) Contents(list []Seen, fn func(Seen, *Content) error) error {
+	return f.a.s.st.View(func(tx *store.Tx) error {
+		for _, m := range list {
+			c := &Content{s: f.a.s, tx: tx, m: m.Message}
+			if err := c.gone(fn(m, c)); err != nil && !errors.Is(err, ErrNoMessage) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// gone makes of an error that something is missing ErrNoMessage, where that is
+// because the whole message is.
+func (c *Content) gone(err error) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	switch ok, hasErr := c.tx.Has(refsKey(c.m.blob)); {
+	case hasErr != nil:
+		return errors.Join(err, hasErr)
+	case !ok:
+		return ErrNoMessage
+	}
+	return err
+}
+
+// Envelope returns the parsed envelope, which many share: it must not be changed.
 func (c *Content) Envelope() (*Envelope, error) {
+	if c.envelope == nil {
+		c.envelope = c.s.envelopes.get(c.m.blob)
+	}
 	if c.envelope == nil {
 		e := new(Envelope)
 		if err := getRecord(c.tx, envelopeKey(c.m.blob), e); err != nil {
 			return nil, fmt.Errorf("read envelope: %w", err)
 		}
+		c.s.envelopes.put(c.m.blob, e)
 		c.envelope = e
 	}
 	return c.envelope, nil
