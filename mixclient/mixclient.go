@@ -127,7 +127,8 @@ type Timing struct {
 // goroutines and must return at once.
 type Trace struct {
 	// Taken is called when a slot that is about to come has been given to the query,
-	// before Sent. Whoever puts the next query only then can choose it late, and
+	// before Sent, and before Query returns: a cancelled query of which Query has
+	// returned without it is never sent. Whoever puts the next query only then can choose it late, and
 	// yet have it wait when another slot follows closely.
 	Taken func()
 	Sent  func(t Timing) // the slot came; Received is still zero

@@ -53,7 +53,8 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 			}
 			return seen
 		},
-		Now: s.d.opt.Now,
+		SentAs: s.otherID(mail.SentAs),
+		Now:    s.d.opt.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -65,6 +66,18 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 		}
 	}
 	return result.Message, nil
+}
+
+// otherID makes of a look-up in the mailbox one of the header policy, which has no
+// use for its errors: a mail that cannot be threaded is a mail still.
+func (a *account) otherID(lookUp func(id string) (string, bool, error)) func(string) (string, bool) {
+	return func(id string) (string, bool) {
+		other, ok, err := lookUp(id)
+		if err != nil {
+			a.d.log.Error("proxy: message ids cannot be read", "err", err)
+		}
+		return other, ok
+	}
 }
 
 func (s sending) Bundle(addr string) (bundle *spool.Bundle, err error) {
@@ -216,7 +229,11 @@ func (r receiving) doubts(c *contacts.Contact) bool {
 }
 
 func (r receiving) Receive(content []byte, sender string, known contacts.State) []byte {
-	return headers.Incoming(content, headers.Seal{Address: sender, State: headers.State(known.String())}).Message
+	by := headers.Seal{Address: sender, State: headers.State(known.String())}
+	if mail, err := r.d.mail.Account(r.keys.Address()); err == nil { // else there is no mail to answer
+		by.SentFrom = r.otherID(mail.SentFrom)
+	}
+	return headers.Incoming(content, by).Message
 }
 
 func (r receiving) Confirm(tx *store.Tx, from string, id seal.ID) error {

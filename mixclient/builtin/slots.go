@@ -92,12 +92,12 @@ func (c *Client) querySlot() *flight {
 		q = c.waiting[0]
 		c.waiting[0] = nil
 		c.waiting = c.waiting[1:]
+		q.trace.Taken() // who finds it gone from waiting knows that this was called
 	}
 	c.mu.Unlock()
 	if q == nil {
 		return c.loop(v, &c.status.Loops)
 	}
-	q.trace.Taken()
 	f, err := c.flight(v, q.to, q.kind, q.request)
 	if err != nil {
 		q.done <- outcome{err: err}

@@ -8,7 +8,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,6 +186,37 @@ func queryCancelled(t *testing.T, s Setup) {
 		t.Errorf("cancelled query: %v, want context.Canceled", err)
 	}
 	queryAnswered(t, s) // and nobody else suffers
+
+	// At whatever moment it is cancelled: whoever was not told that it has its slot
+	// relies on it not being sent.
+	var left [100]struct{ taken, ended, broken atomic.Bool }
+	for i := range left {
+		ctx, cancel := context.WithCancel(mixclient.WithTrace(s.context(t), &mixclient.Trace{
+			Taken: func() {
+				left[i].taken.Store(true)
+				left[i].broken.Store(left[i].ended.Load())
+			},
+			Sent: func(mixclient.Timing) {
+				if !left[i].taken.Load() {
+					left[i].broken.Store(true)
+				}
+			},
+		}))
+		wait := time.AfterFunc(time.Duration(mathrand.IntN(2000))*time.Microsecond, cancel)
+		_, err := s.Network.Query(ctx, spoolOf(t, s.Network), nil)
+		left[i].ended.Store(true)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("query %d: %v", i, err)
+		}
+		wait.Stop()
+		cancel()
+	}
+	queryAnswered(t, s) // it comes after all that were sent
+	for i := range left {
+		if left[i].broken.Load() {
+			t.Errorf("query %d was sent, and Query had returned before that was told", i)
+		}
+	}
 }
 
 func trace(t *testing.T, s Setup) {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,10 +129,10 @@ func (n *Network) querySlot() {
 		n.status.Loops++
 	} else {
 		n.status.Queries++
+		q.taken() // under mu, for Query
 	}
 	n.mu.Unlock()
 	if q != nil {
-		q.taken()
 		n.fly(q)
 	}
 }
@@ -236,6 +237,9 @@ func (n *Network) Query(ctx context.Context, to mixclient.Service, request []byt
 	case o := <-result:
 		return o.reply, o.err
 	case <-ctx.Done():
+		n.mu.Lock()
+		n.waiting = slices.DeleteFunc(n.waiting, func(w *query) bool { return w == q })
+		n.mu.Unlock()
 		return nil, fmt.Errorf("query: %w", ctx.Err())
 	}
 }

@@ -57,8 +57,12 @@ type Policy struct {
 	// message id, without its angle brackets, as recipients know it. Other ids are
 	// removed from In-Reply-To and References. Nil means that it has seen none.
 	Seen func(messageID string) bool
-	Now  func() time.Time // nil means time.Now
-	Rand io.Reader        // nil means crypto/rand
+	// SentAs returns the message id with which the mail went out that the account's
+	// mail programs know by messageID, or false. In In-Reply-To and References that
+	// takes the other's place, which no recipient knows. Nil means that there are none.
+	SentAs func(messageID string) (string, bool)
+	Now    func() time.Time // nil means time.Now
+	Rand   io.Reader        // nil means crypto/rand
 }
 
 // A Result is a mail as it is to be sealed.

@@ -3,6 +3,7 @@ package headers
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mailproxy/internal/address"
@@ -29,6 +30,9 @@ const (
 type Seal struct {
 	Address string // the address whose key sealed it
 	State   State
+	// SentFrom returns the message id by which the account's mail programs may know
+	// the mail that went out as messageID, or false. Nil means that there are none.
+	SentFrom func(messageID string) (string, bool)
 }
 
 // An Arrived mail is one as it is to be kept.
@@ -81,15 +85,52 @@ func Incoming(msg []byte, s Seal) *Arrived {
 	var w bytes.Buffer
 	w.Grow(len(msg) + len(msg)/32 + 256)
 	fmt.Fprintf(&w, "%s: %s; address=%s; from=%s\r\n", SenderField, s.State, s.Address, from)
+	references := s.references(fields)
 	for _, f := range fields {
-		if !isReceiverOnly(f.key) {
+		if !isReceiverOnly(f.key) && (references == "" || f.key != "references") {
 			w.WriteString(f.name + ":" + strings.Join(f.lines, "\r\n") + "\r\n")
 		}
 	}
-	w.WriteString("\r\n")
+	w.WriteString(references + "\r\n")
 	out.Message = appendCRLF(w.Bytes(), body)
 	return out
 }
+
+// references returns a References field which has, beside the ids of mail that this
+// account sent, those by which its mail programs may know it: one that keeps a copy of
+// its own, or has read its own copy and not ours, finds the thread by these alone. The
+// others come last, where the parent is looked for first. It is empty where the mail
+// answers none that has two.
+func (s *Seal) references(fields []field) string {
+	if s.SentFrom == nil {
+		return ""
+	}
+	w := writer{fields: fields}
+	have := messageIDs(w.first("references"))
+	if len(have) == 0 {
+		have = messageIDs(w.first("in-reply-to")) // RFC 5322 section 3.6.4
+	}
+	var ids []string
+	more := false
+	for i, id := range have {
+		if i >= len(have)-maxReferences {
+			original, ok := s.SentFrom(id)
+			original = "<" + original + ">"
+			if ok && !slices.Contains(have, original[1:len(original)-1]) && idPattern.FindString(original) == original {
+				ids, more = append(ids, original), true
+			}
+		}
+		ids = append(ids, "<"+id+">")
+	}
+	if !more {
+		return ""
+	}
+	w.line("References", ids)
+	return w.String()
+}
+
+// maxReferences bounds how many ids of a mail are looked up, from the last on.
+const maxReferences = 200
 
 // fromIs reports whether there is one From field with one address, addr.
 func fromIs(fields []field, addr string) bool {

@@ -108,7 +108,7 @@ func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
 	for _, name := range []string{"In-Reply-To", "References"} {
 		var ids []string
 		for _, id := range messageIDs(w.first(strings.ToLower(name))) {
-			if p.Seen != nil && p.Seen(id) && !slices.Contains(ids, "<"+id+">") {
+			if id = p.known(id); id != "" && !slices.Contains(ids, "<"+id+">") {
 				ids = append(ids, "<"+id+">")
 			}
 		}
@@ -136,6 +136,19 @@ func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
 
 	w.WriteString("\r\n")
 	return from, nil
+}
+
+// known returns the id by which recipients know the mail that id names, or "".
+func (p *Policy) known(id string) string {
+	if p.SentAs != nil {
+		if sent, ok := p.SentAs(id); ok {
+			return sent
+		}
+	}
+	if p.Seen != nil && p.Seen(id) {
+		return id
+	}
+	return ""
 }
 
 // sender returns who the mail is from, which must be someone p allows.

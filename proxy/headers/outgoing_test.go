@@ -423,7 +423,7 @@ func TestBodiesAreNotTouched(t *testing.T) {
 		if fieldOf(t, r.Message, "Content-Type") != "multipart/signed; boundary=b;\r\n\tmicalg=sha-256" {
 			t.Errorf("%s: Content-Type is changed", name)
 		}
-		if got := string(Incoming(r.Message, Seal{"alice@north.test", StateNew}).Message); !strings.HasSuffix(got, "\r\n\r\n"+body) {
+		if got := string(Incoming(r.Message, Seal{Address: "alice@north.test", State: StateNew}).Message); !strings.HasSuffix(got, "\r\n\r\n"+body) {
 			t.Errorf("%s: body is changed by Incoming: %q", name, got)
 		}
 	}

@@ -77,8 +77,14 @@ func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task
 	o.mu.Unlock()
 	defer func() {
 		o.mu.Lock()
+		defer o.mu.Unlock()
 		t.part.recall = nil
-		o.mu.Unlock()
+		if t.part.stopped {
+			o.stir() // who withdraws it waits for this
+		}
+		if !t.lookup {
+			o.left(t.part)
+		}
 	}()
 	o.wg.Go(func() {
 		defer cancel()
@@ -298,7 +304,7 @@ func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *
 		o.cfg.Observe.Tell(e)
 	}
 	ctx = mixclient.WithTrace(ctx, &mixclient.Trace{
-		Taken: gone,
+		Taken: func() { p.gone.Store(true); gone() },
 		Sent:  func(timing mixclient.Timing) { tell(progress.Sent, timing) },
 		Done:  func(timing mixclient.Timing) { tell(progress.Acked, timing) },
 	})

@@ -15,6 +15,9 @@ type fate struct {
 	reason report.Reason
 	cause  error // for experts; may be nil
 	silent bool  // nobody asked to hear of it
+
+	withdrawn bool // the user withdrew it
+	forgotten bool // its account is taken back
 }
 
 // failedFor returns what to tell the sender of mail that is given up for err.

@@ -53,8 +53,10 @@ func (o *Outbox) end(p *part) {
 			o.stir()
 			return
 		}
+		p.State, p.Outcome = Done, f.outcome(&r)
 		o.remove(p)
-		if f.reason != report.Delivered {
+		defer o.stir() // who withdraws it waits for this
+		if f.reason != report.Delivered && !f.withdrawn {
 			o.cfg.Observe.Tell(progress.Event{
 				Kind: progress.Failed, At: o.cfg.Now(), Account: m.Account, Recipient: r.Address,
 				Outbox: p.job.id.String(), Message: r.Sealed,
@@ -78,7 +80,7 @@ func (o *Outbox) Forget(account string) error {
 			}
 			for _, p := range j.parts {
 				left++
-				p.fate = &fate{reason: report.Delivered, silent: true}
+				p.fate = &fate{reason: report.Delivered, silent: true, forgotten: true}
 				if !p.busy {
 					o.end(p)
 				}
@@ -98,7 +100,7 @@ func (o *Outbox) Forget(account string) error {
 // removes the part in the same transaction.
 func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) error {
 	if f.silent {
-		return o.cfg.Store.Update(func(tx *store.Tx) error { return o.removeTx(tx, id, number, r) })
+		return o.cfg.Store.Update(func(tx *store.Tx) error { return o.endTx(tx, id, number, m, r, f) })
 	}
 	account, err := o.cfg.Mailbox.Account(m.Account)
 	if err != nil {
@@ -119,7 +121,7 @@ func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) er
 		if f.keeps() {
 			return noteToldDelay(tx, key(kindRecipient, id, number))
 		}
-		return o.removeTx(tx, id, number, r)
+		return o.endTx(tx, id, number, m, r, f)
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("report to the sender: %w", err), o.cfg.Mailbox.Discard(staged))
@@ -155,7 +157,9 @@ func (o *Outbox) reportOn(id ID, m message, r recipient, f fate) ([]byte, error)
 	text, err := report.Build(report.Report{
 		From: reporter, To: m.Account, EnvelopeID: m.EnvelopeID, Arrival: m.submitted(),
 		Recipients: []report.Recipient{about}, Original: original,
-		Whole: m.Return == ReturnFull && !m.HeaderOnly, Now: o.cfg.Now(), Rand: rand.Reader,
+		// RFC 3461 section 4.3: of what did not fail, the header is enough.
+		Whole: m.Return == ReturnFull && !m.HeaderOnly && about.Action == report.ActionFailed,
+		Now:   o.cfg.Now(), Rand: rand.Reader,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("report to the sender: %w", err)
@@ -163,10 +167,15 @@ func (o *Outbox) reportOn(id ID, m message, r recipient, f fate) ([]byte, error)
 	return text, nil
 }
 
-// removeTx removes all that is kept of one recipient, and of the message with
-// the last.
-func (o *Outbox) removeTx(tx *store.Tx, id ID, number uint32, r recipient) error {
-	if err := tx.Delete(key(kindRecipient, id, number)); err != nil {
+// endTx ends one recipient's part as f says, and removes all that is kept of the
+// message with the last. Until then its record stays, for whoever asks.
+func (o *Outbox) endTx(tx *store.Tx, id ID, number uint32, m message, r recipient, f fate) error {
+	ended := r
+	ended.State, ended.Outcome = Done, f.outcome(&r)
+	if err := put(tx, key(kindRecipient, id, number), &ended); err != nil {
+		return err
+	}
+	if err := o.markTx(tx, id, &m); err != nil {
 		return err
 	}
 	if r.State != Queued && r.State != Held {
@@ -179,16 +188,15 @@ func (o *Outbox) removeTx(tx *store.Tx, id ID, number uint32, r recipient) error
 			return err
 		}
 	}
-	others := 0
-	err := tx.Iterate(store.Range{Prefix: key(kindRecipient, id)}, func(store.Item) error {
-		others++
-		return store.ErrStop
-	})
-	if err != nil || others > 0 {
+	live := false
+	err := recipientsTx(tx, id, func(r *recipient) { live = live || r.State != Done })
+	if err != nil || live {
 		return err
 	}
-	if err := deletePrefix(tx, key(kindContent, id)); err != nil {
-		return err
+	for _, kind := range []byte{kindRecipient, kindContent} {
+		if err := deletePrefix(tx, key(kind, id)); err != nil {
+			return err
+		}
 	}
 	return tx.Delete(key(kindMessage, id))
 }
@@ -218,6 +226,7 @@ func (o *Outbox) inSpool(p *part) {
 			o.remove(p)
 			return
 		}
+		p.gone.Store(true)
 		// A receipt may have come while this was written: the store knows.
 		if p.State != Confirmed {
 			p.recipient = next
@@ -231,7 +240,7 @@ func (o *Outbox) inSpool(p *part) {
 func (o *Outbox) noteInSpool(id ID, number uint32, m message, next recipient) error {
 	return o.cfg.Store.Update(func(tx *store.Tx) error {
 		if m.Kind != seal.KindMail {
-			return o.removeTx(tx, id, number, next)
+			return o.endTx(tx, id, number, m, next, fate{reason: report.Delivered})
 		}
 		k := key(kindRecipient, id, number)
 		v, err := tx.Get(k)
@@ -245,7 +254,10 @@ func (o *Outbox) noteInSpool(id ID, number uint32, m message, next recipient) er
 		if now.State == Confirmed {
 			return nil // its receipt overtook our last acknowledgement
 		}
-		return put(tx, k, &next)
+		if err := put(tx, k, &next); err != nil {
+			return err
+		}
+		return o.markTx(tx, id, &m)
 	})
 }
 
@@ -372,7 +384,7 @@ func (o *Outbox) tend(p *part, now time.Time) {
 	age := now.Sub(m.submitted())
 	switch {
 	case p.State == InSpool && now.Sub(time.UnixMilli(p.InSpoolAt)) > o.cfg.Times.Confirm:
-		p.fate = &fate{reason: report.NotConfirmed, silent: !p.Notify.Failure()}
+		p.fate = &fate{reason: report.NotConfirmed, silent: !p.Notify.Failure() && !p.Notify.Success()}
 		o.end(p)
 	case p.State == InSpool || p.State == Confirmed:
 	case age > o.cfg.Times.Expire:

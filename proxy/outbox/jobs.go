@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"mailproxy/mixclient"
@@ -16,9 +17,10 @@ type job struct {
 	id      ID
 	message *message
 	parts   []*part // of recipients that are not done
-	next    int     // whose turn is next within the job
-	asked   bool    // it has had a slot for a look-up
-	served  bool    // it has had a slot besides
+	done    []recipient
+	next    int  // whose turn is next within the job
+	asked   bool // it has had a slot for a look-up
+	served  bool // it has had a slot besides
 }
 
 // A part is one recipient of a job in memory; o.mu guards it.
@@ -26,6 +28,11 @@ type part struct {
 	job    *job
 	number uint32
 	recipient
+
+	// gone says that a block of it has left, or may have: it cannot be withdrawn. The
+	// engine sets it, which is not to wait for o.mu.
+	gone    atomic.Bool
+	stopped bool // it is being withdrawn: nothing new of it is begun
 
 	busy      bool          // a goroutine writes of it: sealing, a report, or an end
 	unknown   bool          // it waits for a slot to look its keys up
@@ -128,7 +135,7 @@ func (o *Outbox) takePart(a Account, p *part, now time.Time) (*task, time.Time) 
 // whether there is something for a slot to carry, or else when to look again
 // (zero: not before something else happens). o.mu must be held.
 func (o *Outbox) prepare(a Account, p *part, now time.Time) (ready bool, at time.Time) {
-	if p.busy || p.asking {
+	if p.busy || p.asking || p.stopped {
 		return false, time.Time{}
 	}
 	if now.Before(p.notBefore) {
@@ -224,6 +231,9 @@ func lostDelay(network mixclient.Network) time.Duration {
 // held.
 func (o *Outbox) remove(p *part) {
 	j := p.job
+	if p.State == Done {
+		j.done = append(j.done, p.recipient)
+	}
 	j.parts = slices.DeleteFunc(j.parts, func(q *part) bool { return q == p })
 	j.next = 0
 	if len(j.parts) == 0 {

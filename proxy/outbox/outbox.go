@@ -19,6 +19,7 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -152,7 +153,13 @@ func (o *Outbox) loadRecipients(tx *store.Tx, j *job) error {
 		if err != nil {
 			return err
 		}
-		j.parts = append(j.parts, newPart(j, number(i.Key), *r))
+		if r.State == Done {
+			j.done = append(j.done, *r)
+			return nil
+		}
+		p := newPart(j, number(i.Key), *r)
+		p.gone.Store(r.State != Queued)
+		j.parts = append(j.parts, p)
 		return nil
 	})
 	if err != nil {
@@ -285,18 +292,31 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 		Version: recordVersion, Account: a.Address(), Kind: seal.KindMail, Submitted: now.UnixMilli(),
 		EnvelopeID: s.EnvelopeID, Return: s.Return, Size: int64(len(clean)),
 	}
+	var sent *mailbox.SentMail
+	if s.From != "" { // else it is a receipt that a program wrote, and nobody's mail
+		m.MessageID = mailbox.MessageID(clean)
+		bcc := bccFor(clean, s.Addresses())
+		sent = &mailbox.SentMail{
+			ID: m.MessageID, Original: mailbox.MessageID(raw), Keywords: []string{mailbox.KeywordQueued},
+			Copy: func() io.Reader { return io.MultiReader(bytes.NewReader(bcc), bytes.NewReader(clean)) },
+		}
+	}
 	var rs []recipient
 	for _, r := range s.Recipients {
 		name, domain, err := parseAddress(r.Address)
 		if err != nil {
 			return refusal.New(553, [3]int{5, 1, 3}, "%q is not an address of this network", r.Address)
 		}
+		notify := r.Notify
+		if s.From == "" {
+			notify = NotifyNever // nobody is told (RFC 5321 section 4.5.5)
+		}
 		rs = append(rs, recipient{
-			Version: recordVersion, Address: name + "@" + domain, Notify: r.Notify,
+			Version: recordVersion, Address: name + "@" + domain, Notify: notify,
 			Original: r.Original, OriginalType: r.OriginalType, State: Queued,
 		})
 	}
-	if err := o.accept(id, m, rs, clean); err != nil {
+	if err := o.accept(id, m, rs, clean, sent); err != nil {
 		if errors.Is(err, store.ErrFull) {
 			return &refusal.Error{Code: 452, Enhanced: [3]int{4, 3, 1}, Text: "there is no room on the disk; free some and send again", Err: err}
 		}
@@ -309,8 +329,9 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 }
 
 // accept writes a message and makes it a job. Content first, in transactions of
-// its own; the last one, which has the records, is what makes it exist.
-func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte) error {
+// its own; the last one, which has the records and the copy in Sent, is what makes it
+// exist.
+func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte, sent *mailbox.SentMail) error {
 	if err := o.cfg.Store.Room(); err != nil {
 		return err
 	}
@@ -323,13 +344,18 @@ func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte) error
 		}
 	}
 	j := &job{id: id, message: m}
-	err := o.cfg.Store.Update(func(tx *store.Tx) error {
-		for i := range rs {
-			if err := put(tx, key(kindRecipient, id, uint32(i)), &rs[i]); err != nil {
+	err := o.putSent(m.Account, sent, func(show func(tx *store.Tx) error) error {
+		return o.cfg.Store.Update(func(tx *store.Tx) error {
+			for i := range rs {
+				if err := put(tx, key(kindRecipient, id, uint32(i)), &rs[i]); err != nil {
+					return err
+				}
+			}
+			if err := show(tx); err != nil {
 				return err
 			}
-		}
-		return put(tx, key(kindMessage, id), m)
+			return put(tx, key(kindMessage, id), m)
+		})
 	})
 	if err != nil {
 		return err

@@ -122,6 +122,9 @@ func (o *Outbox) ConfirmTx(tx *store.Tx, account, from string, of seal.ID) error
 	if err := put(tx, key(kindRecipient, id, n), r); err != nil {
 		return err
 	}
+	if err := o.markTx(tx, id, m); err != nil {
+		return err
+	}
 	tx.OnCommit(func() { o.confirmed(id, n) })
 	return nil
 }

@@ -12,8 +12,9 @@ import (
 	"mailproxy/spool"
 )
 
-// recordVersion is the version of the records below.
-const recordVersion = 1
+// recordVersion is the version of the records below. Those of version 1 lack what
+// came later, and are read as well.
+const recordVersion = 2
 
 // chunkSize cuts a message's content into values of this many bytes.
 const chunkSize = 256 << 10
@@ -37,6 +38,9 @@ const (
 	// Confirmed: the recipient's receipt is here; what is left is to tell, if the
 	// sender asked for it, and to forget.
 	Confirmed State = 5
+	// Done: it has ended, as its Outcome says. The record stays until that of the
+	// message's last recipient has.
+	Done State = 6
 )
 
 // String returns the state in words.
@@ -52,6 +56,8 @@ func (s State) String() string {
 		return "delivered"
 	case Held:
 		return "held: the recipient's key changed"
+	case Done:
+		return "done"
 	}
 	return fmt.Sprintf("state %d", uint8(s))
 }
@@ -68,6 +74,7 @@ type message struct {
 	Recipients uint32    `cbor:"8,keyasint"`            // as submitted; those that are done have no record
 	NotBefore  int64     `cbor:"9,keyasint,omitempty"`  // Unix milliseconds: of a receipt, when it may go
 	HeaderOnly bool      `cbor:"10,keyasint,omitempty"` // the body was dropped: all parts are in the spool
+	MessageID  string    `cbor:"11,keyasint,omitempty"` // as it goes out; its delivery state is shown in Sent. Empty: nowhere
 }
 
 func (m *message) submitted() time.Time { return time.UnixMilli(m.Submitted) }
@@ -85,6 +92,8 @@ type recipient struct {
 	Spool        spool.ID `cbor:"9,keyasint"`
 	InSpoolAt    int64    `cbor:"10,keyasint,omitempty"` // Unix milliseconds
 	ToldDelay    bool     `cbor:"11,keyasint,omitempty"`
+	Left         bool     `cbor:"12,keyasint,omitempty"` // a block of it has left; after a crash one may have without this
+	Outcome      Outcome  `cbor:"13,keyasint,omitempty"` // of one that is Done
 }
 
 // Keys: "outbox/" kind, then the message's id, then numbers, big endian.
@@ -126,8 +135,8 @@ func decodeMessage(b []byte) (*message, error) {
 	if err := codec.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
-	if m.Version != recordVersion {
-		return nil, fmt.Errorf("read outbox: a message has version %d, this program reads %d", m.Version, recordVersion)
+	if m.Version == 0 || m.Version > recordVersion {
+		return nil, fmt.Errorf("read outbox: a message has version %d, this program reads up to %d", m.Version, recordVersion)
 	}
 	return &m, nil
 }
@@ -137,8 +146,8 @@ func decodeRecipient(b []byte) (*recipient, error) {
 	if err := codec.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
-	if r.Version != recordVersion {
-		return nil, fmt.Errorf("read outbox: a recipient has version %d, this program reads %d", r.Version, recordVersion)
+	if r.Version == 0 || r.Version > recordVersion {
+		return nil, fmt.Errorf("read outbox: a recipient has version %d, this program reads up to %d", r.Version, recordVersion)
 	}
 	return &r, nil
 }
