@@ -36,6 +36,7 @@ const mime = "From: =?utf-8?Q?J=C3=BCrgen?= <j@x.test>\r\n" +
 	"deep text\r\n" +
 	"--b--\r\n"
 
+// RFC 9051 sections 6.4.5 and 7.5.2, RFC 3516 (BINARY).
 func TestFetch(t *testing.T) {
 	w := newWorld(t)
 	w.deliver("INBOX", mime)
@@ -95,6 +96,72 @@ func TestFetch(t *testing.T) {
 	l.ok("NOOP")
 	l.status("FETCH 2 BINARY.PEEK[1]", "NO [UNKNOWN-CTE]")
 	l.ok("FETCH 2 BODY.PEEK[1]")
+}
+
+// RFC 9051 section 6.4.5: the macros, RFC 3501's items, and what is asked in vain.
+func TestFetchItems(t *testing.T) {
+	w := newWorld(t)
+	w.deliver("INBOX", letter(1))
+	w.deliver("INBOX", mime)
+	w.login().status("FETCH 1 FLAGS", "BAD")
+	l := w.login()
+	l.ok("SELECT INBOX")
+	within(t, l.ok("fetch 1 fast"), fmt.Sprintf(`* 1 FETCH (FLAGS () INTERNALDATE "22-Nov-2026 12:00:00 +0000" RFC822.SIZE %d)`, len(letter(1))))
+	within(t, l.ok("FETCH 1 FULL"), "FLAGS () INTERNALDATE ", " ENVELOPE (", ` BODY ("text" "plain" NIL NIL NIL "7bit" 8 1))`)
+	answer := l.ok("FETCH 2 BODY") // section 7.5.2: without the extension data
+	within(t, answer, `BODY (("text" "plain" ("charset" "iso-8859-1") NIL NIL "quoted-printable" 14 0)("application"`, `"mixed")`)
+	without(t, answer, "boundary", "attachment")
+	within(t, l.ok("FETCH 2 (BODY BODYSTRUCTURE)"), "BODY (", "BODYSTRUCTURE (", `"attachment"`)
+	within(t, l.ok("FETCH 1 (UID FLAGS UID)"), "* 1 FETCH (UID 1 FLAGS ())")
+	within(t, l.ok("FETCH 2:1 UID"), "* 1 FETCH", "* 2 FETCH")
+
+	// Sections, in the words in which they come back.
+	within(t, l.ok("FETCH 1 BODY.PEEK[]<8.4>"), "BODY[]<8> {4}", "x.te")
+	within(t, l.ok("FETCH 1 BODY.PEEK[]<5000.4>"), "BODY[]<5000> {0}")
+	within(t, l.ok("FETCH 1 BODY.PEEK[HEADER.FIELDS (Subject)]"), `BODY[HEADER.FIELDS ("Subject")] {`, "Subject: number 1", "\n\n)")
+	within(t, l.ok(`FETCH 1 BODY.PEEK[HEADER.FIELDS.NOT ("From" Message-ID)]<2.5>`), `BODY[HEADER.FIELDS.NOT ("From" "Message-ID")]<2> {5}`, "bject")
+	within(t, l.ok("FETCH 2 BODY.PEEK[3.HEADER.FIELDS (SUBJECT X)]"), `BODY[3.HEADER.FIELDS ("SUBJECT" "X")] {19}`, "Subject: inside")
+	within(t, l.ok("FETCH 2 (BODY.PEEK[3.1.MIME] BODY.PEEK[3.1] BODY.PEEK[9.9.9])"), "BODY[3.1] {9}", "deep text", "BODY[9.9.9] {0}")
+	within(t, l.ok("FETCH 2 BINARY.PEEK[1]<3.2>"), "BINARY[1] ~{2}", "\xe9 ")
+	within(t, l.ok("FETCH 2 (BINARY.PEEK[] BINARY.SIZE[] BINARY.SIZE[3])"), fmt.Sprintf("BINARY[] ~{%d}", len(mime)), fmt.Sprintf("BINARY.SIZE[] %d", len(mime)))
+	if n := len(w.messages("INBOX")[0].Flags) + len(w.messages("INBOX")[1].Flags); n != 0 {
+		t.Error("what only looks sets flags")
+	}
+
+	// What sets \Seen, and that others hear of it.
+	other := w.login()
+	other.ok("SELECT INBOX")
+	for _, item := range []string{"BODY[]", "BODY[TEXT]", "BODY[1]<0.1>", "BODY[HEADER]", "RFC822", "RFC822.TEXT", "BINARY[1]"} {
+		within(t, l.ok("FETCH 1 "+item), `FLAGS (\Seen)`)
+		without(t, l.ok("FETCH 1 "+item), "FLAGS")
+		within(t, other.ok("NOOP"), `* 1 FETCH (UID 1 FLAGS (\Seen))`)
+		l.ok(`STORE 1 -FLAGS.SILENT (\Seen)`)
+		other.ok("NOOP")
+	}
+	without(t, l.ok("FETCH 1 RFC822.HEADER"), "FLAGS")
+
+	for _, bad := range []string{"FETCH 1", "FETCH 1 NONSENSE", "FETCH 1 (FLAGS ALL)", "FETCH 1 BODY[NONSENSE]", "FETCH 1 BODY[HEADER.FIELDS]", "FETCH 1 BODY[]<1>",
+		"FETCH 1 BODY[1", "FETCH 1 (FLAGS", "FETCH 1 MODSEQ", "FETCH 1 BINARY[TEXT]"} {
+		l.status(bad, "BAD")
+	}
+}
+
+// RFC 9051 section 7.5.2: ENVELOPE, of mail as it comes. The spaces between
+// addresses are the library's, see docs/imap.md.
+func TestFetchEnvelope(t *testing.T) {
+	w := newWorld(t)
+	w.deliver("INBOX", "Date: 20 Nov 2026 10:00:00 GMT\r\nSubject: =?koi8-r?B?8NLJ18XU?=\r\nFrom: \"A. \\\"B\\\"\" <a@x.test>\r\nSender: s@x.test\r\n"+
+		"To: Friends: b@x.test, C <c@x.test>;, undisclosed-recipients:;\r\nCc:\r\nIn-Reply-To: <1@x.test> <2@x.test>\r\n\r\n")
+	w.deliver("INBOX", "Date: yesterday\r\nFrom: nobody in particular\r\nReply-To: r@x.test\r\n\r\n")
+	w.deliver("INBOX", "")
+	l := w.login()
+	l.ok("SELECT INBOX")
+	within(t, l.ok("FETCH 1 ENVELOPE"), `("Fri, 20 Nov 2026 10:00:00 +0000" "=?utf-8?q?=D0=9F=D1=80=D0=B8=D0=B2=D0=B5=D1=82?=" (("A. \"B\"" NIL "a" "x.test"))`+
+		` ((NIL NIL "s" "x.test")) (("A. \"B\"" NIL "a" "x.test"))`+
+		` ((NIL NIL "Friends" NIL) (NIL NIL "b" "x.test") ("C" NIL "c" "x.test") (NIL NIL NIL NIL) (NIL NIL "undisclosed-recipients" NIL) (NIL NIL NIL NIL))`+
+		` NIL NIL "<1@x.test> <2@x.test>" NIL)`)
+	within(t, l.ok("FETCH 2 ENVELOPE"), `(NIL NIL (("nobody in particular" NIL "MISSING_MAILBOX" "MISSING_DOMAIN")) (("nobody`, `((NIL NIL "r" "x.test")) NIL`)
+	within(t, l.ok("FETCH 3 ENVELOPE"), `(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)`)
 }
 
 // TestBytesComeBack is for servers that rebuild what they store.

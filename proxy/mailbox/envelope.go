@@ -27,7 +27,8 @@ const (
 )
 
 // An Address is one mailbox of an address field (RFC 5322 section 3.4), decoded
-// to UTF-8.
+// to UTF-8. A group of addresses begins with one that has its name as Mailbox and
+// no Host, and ends with one that is empty (RFC 9051 section 7.5.2).
 type Address struct {
 	Name    string `cbor:"1,keyasint,omitempty"`
 	Mailbox string `cbor:"2,keyasint,omitempty"`
@@ -208,33 +209,6 @@ func parseEnvelope(fields []Field) Envelope {
 		}
 	}
 	return e
-}
-
-// addresses parses one address field. Where it is malformed, its text becomes
-// the name of one address, so that the reader sees what came.
-func addresses(h mail.Header, name string) []Address {
-	v := h.Get(name)
-	if v == "" {
-		return nil
-	}
-	list, err := h.AddressList(name)
-	if err != nil {
-		// The mailbox and host are what other servers write here, too.
-		return []Address{{Name: clip(decodeText(v), maxText), Mailbox: "MISSING_MAILBOX", Host: "MISSING_DOMAIN"}}
-	}
-	var out []Address
-	for _, a := range list[:min(len(list), maxAddresses)] {
-		local, host := a.Address, ""
-		if i := strings.LastIndexByte(a.Address, '@'); i >= 0 {
-			local, host = a.Address[:i], a.Address[i+1:]
-		}
-		out = append(out, Address{
-			Name:    clip(a.Name, maxText),
-			Mailbox: clip(local, maxText),
-			Host:    clip(host, maxText),
-		})
-	}
-	return out
 }
 
 // msgIDs returns at most n message ids of a field, without angle brackets. It

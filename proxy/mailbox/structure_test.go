@@ -94,7 +94,7 @@ func TestEnvelope(t *testing.T) {
 	if want := []Address{{"André", "andre", "x.test"}, {"B, C", "b", "y.test"}}; !reflect.DeepEqual(e.From, want) {
 		t.Errorf("from %v", e.From)
 	}
-	if len(e.To) != 2 || e.To[1].Mailbox != "d" {
+	if len(e.To) != 4 || e.To[0].Mailbox != "friends" || e.To[2].Mailbox != "d" {
 		t.Errorf("to %v", e.To)
 	}
 	if got := e.Time().Format("2006-01-02 15:04 -0700"); got != "2026-11-20 10:00 +0200" {
