@@ -47,6 +47,9 @@ func (o *Outbox) Run(ctx context.Context, network mixclient.Network) {
 		o.mu.Lock()
 		now := o.cfg.Now()
 		t, at := o.take(network, now)
+		if t != nil {
+			t.part.chosen = true
+		}
 		wake := o.wake
 		o.mu.Unlock()
 		if t != nil {
@@ -74,11 +77,14 @@ func (o *Outbox) perform(ctx context.Context, network mixclient.Network, t *task
 	ctx, cancel := context.WithCancel(ctx)
 	o.mu.Lock()
 	t.part.recall = cancel
+	if t.part.stopped || t.part.fate != nil {
+		cancel() // since it was chosen
+	}
 	o.mu.Unlock()
 	defer func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		t.part.recall = nil
+		t.part.recall, t.part.chosen = nil, false
 		if t.part.stopped {
 			o.stir() // who withdraws it waits for this
 		}

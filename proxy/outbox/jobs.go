@@ -37,6 +37,7 @@ type part struct {
 	busy      bool          // a goroutine writes of it: sealing, a report, or an end
 	unknown   bool          // it waits for a slot to look its keys up
 	asking    bool          // a look-up is under way, which may take for ever while offline
+	chosen    bool          // a task of it was taken, and the engine has not given it its slot yet
 	recall    func()        // takes back its query that waits for a slot; nil if none does
 	fate      *fate         // how it is to end; nil while it goes on
 	notBefore time.Time     // of the next attempt at anything

@@ -29,6 +29,8 @@ const (
 	// child submits none and ends when all are in their spools.
 	killDir  = "MAILPROXY_TEST_KILL_DIR"
 	killFrom = "MAILPROXY_TEST_KILL_FROM"
+	// killWithdraw, if it is set, has the child withdraw every other message.
+	killWithdraw = "MAILPROXY_TEST_KILL_WITHDRAW"
 
 	// killSpan is how many message numbers a round has to itself.
 	killSpan = 1_000_000
@@ -73,7 +75,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills processes")
 	}
-	w := &killWatch{t: t, dir: t.TempDir(), accepted: map[int]bool{}, parts: map[string]*killPart{}}
+	w := newKillWatch(t)
 	for round := range 6 {
 		before := len(w.accepted)
 		if w.live(strconv.Itoa((round+1)*killSpan)) == nil {
@@ -99,12 +101,54 @@ func TestKill(t *testing.T) {
 	t.Logf("%d messages accepted, %d copies half sent at a kill", len(w.accepted), sealed)
 }
 
+// What was withdrawn before a kill reaches nobody after it, and what was not is not
+// lost by that.
+func TestKillWithdrawing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills processes")
+	}
+	w := newKillWatch(t)
+	t.Setenv(killWithdraw, "1")
+	for round := range 4 {
+		if w.live(strconv.Itoa((round+1)*killSpan)) == nil {
+			t.Fatal("the child was not killed")
+		}
+		w.look()
+	}
+	if err := w.live(""); err != nil {
+		t.Fatal(err)
+	}
+	w.look()
+	w.checkSpools()
+	withdrawn := 0
+	for _, s := range w.withdrawn {
+		if s == stateWithdrawn {
+			withdrawn++
+		}
+	}
+	if withdrawn == 0 || withdrawn == len(w.withdrawn) {
+		t.Errorf("%d of %d were withdrawn in time: that shows nothing", withdrawn, len(w.withdrawn))
+	}
+	t.Logf("%d messages accepted, %d of %d copies withdrawn in time", len(w.accepted), withdrawn, len(w.withdrawn))
+}
+
 // killWatch is what TestKill knows.
 type killWatch struct {
 	t        *testing.T
 	dir      string
 	accepted map[int]bool
 	parts    map[string]*killPart // by message and recipient
+	// withdrawing are messages of which that was begun, and withdrawn what was said of
+	// it, by message and recipient.
+	withdrawing map[int]bool
+	withdrawn   map[string]string
+}
+
+func newKillWatch(t *testing.T) *killWatch {
+	return &killWatch{
+		t: t, dir: t.TempDir(), accepted: map[int]bool{}, parts: map[string]*killPart{},
+		withdrawing: map[int]bool{}, withdrawn: map[string]string{},
+	}
 }
 
 // killPart is what was last seen of a message to one recipient.
@@ -140,6 +184,15 @@ func (w *killWatch) live(from string) error {
 		case strings.HasPrefix(lines.Text(), "accepted "):
 			if _, err := fmt.Sscanf(lines.Text(), "accepted %d", &n); err == nil {
 				w.accepted[n] = true
+			}
+		case strings.HasPrefix(lines.Text(), "withdrawing "):
+			if _, err := fmt.Sscanf(lines.Text(), "withdrawing %d", &n); err == nil {
+				w.withdrawing[n] = true
+			}
+		case strings.HasPrefix(lines.Text(), "withdrew "):
+			var address, state string
+			if _, err := fmt.Sscanf(lines.Text(), "withdrew %d %s %s", &n, &address, &state); err == nil {
+				w.withdrawn[fmt.Sprintf("%d to %s", n, address)] = strings.TrimSuffix(state, ".")
 			}
 		}
 	}
@@ -194,7 +247,7 @@ func (w *killWatch) look() {
 		w.t.Fatal(err)
 	}
 	for n := range w.accepted {
-		if !there[n] {
+		if !there[n] && !w.withdrawing[n] {
 			w.t.Errorf("message %d was accepted and is gone", n)
 		}
 	}
@@ -221,6 +274,10 @@ func (w *killWatch) lookAt(tx *store.Tx, id ID, n int) error {
 			return err
 		}
 		have = append(have, r.Address)
+		name := fmt.Sprintf("%d to %s", n, r.Address)
+		if (w.withdrawn[name] == stateWithdrawn) != (r.word() == stateWithdrawn) && w.withdrawn[name] != "" {
+			w.t.Errorf("message %s was %s when it was to be withdrawn, and is %s", name, w.withdrawn[name], r.word())
+		}
 		blocks := map[uint32][32]byte{}
 		err = tx.Iterate(store.Range{Prefix: key(kindBlock, id, number(i.Key)), Values: true}, func(b store.Item) error {
 			v, err := b.Value()
@@ -230,7 +287,7 @@ func (w *killWatch) lookAt(tx *store.Tx, id ID, n int) error {
 		if err != nil {
 			return err
 		}
-		w.compare(fmt.Sprintf("%d to %s", n, r.Address), r, blocks)
+		w.compare(name, r, blocks)
 		return nil
 	})
 	if err == nil && !slices.Equal(have, killRecipients(n)) {
@@ -325,7 +382,11 @@ func (w *killWatch) checkSpools() {
 			}
 		}
 		for n := range w.accepted {
-			if slices.Contains(killRecipients(n), address) != arrived[n] {
+			said := w.withdrawn[fmt.Sprintf("%d to %s", n, address)]
+			if w.withdrawing[n] && said == "" {
+				continue // either is right
+			}
+			if (slices.Contains(killRecipients(n), address) && said != stateWithdrawn) != arrived[n] {
 				t.Errorf("message %d for %v: with %s is %v", n, killRecipients(n), address, arrived[n])
 			}
 		}

@@ -115,5 +115,34 @@ func submitForever(ctx context.Context, o *Outbox) error {
 			return err
 		}
 		fmt.Printf("accepted %d\n", n)
+		if os.Getenv(killWithdraw) != "" && n%2 == 0 {
+			if err := withdraw(ctx, o, n); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// withdraw withdraws message n, after a moment in which some of it may leave, and tells
+// what became of it.
+func withdraw(ctx context.Context, o *Outbox, n int) error {
+	time.Sleep(time.Duration(n/2%40) * time.Millisecond)
+	queue, err := o.Queue(writerAddress)
+	if err != nil {
+		return err
+	}
+	for _, m := range queue {
+		if m.Subject != strconv.Itoa(n) {
+			continue
+		}
+		fmt.Printf("withdrawing %d\n", n)
+		said, err := o.Withdraw(ctx, m.ID, nil)
+		if err != nil {
+			return err
+		}
+		for _, s := range said {
+			fmt.Printf("withdrew %d %s %s.\n", n, s.Recipient, s.State)
+		}
+	}
+	return nil
 }
