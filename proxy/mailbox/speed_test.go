@@ -3,6 +3,7 @@ package mailbox
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -124,5 +125,53 @@ func TestEnvelopeCache(t *testing.T) {
 	}
 	if len(c.m) != 0 || c.cost != 0 {
 		t.Errorf("%d left, which cost %d", len(c.m), c.cost)
+	}
+}
+
+// TestDeliverAll checks that many deliveries are as many of one, and that those of
+// a transaction that fails leave nothing.
+func TestDeliverAll(t *testing.T) {
+	w := newWorld(t)
+	large := "Subject: large\r\n\r\n" + strings.Repeat("0123456789abcde\n", 3*chunkSize/16)
+	var list []Delivery
+	for i := range togetherMost + 10 {
+		raw := fmt.Sprintf("Subject: %d\r\n\r\nbody\r\n", i)
+		if i == 5 {
+			raw = large
+		}
+		list = append(list, Delivery{Raw: []byte(raw), Flags: []string{FlagSeen}})
+	}
+	ids, err := w.account().DeliverAll(Inbox, list)
+	if err != nil || len(ids) != len(list) {
+		t.Fatal(len(ids), err)
+	}
+	check := func() {
+		t.Helper()
+		f := w.folder(Inbox)
+		messages, err := f.Messages()
+		if err != nil || len(messages) != len(list) {
+			t.Fatal(len(messages), err)
+		}
+		for i, m := range messages {
+			raw, err := f.Bytes(m)
+			if m.UID != ids[i].UID || !m.HasFlag(FlagSeen) || err != nil || string(raw) != string(list[i].Raw) {
+				t.Errorf("message %d: uid %d, %d bytes, %v", i, m.UID, len(raw), err)
+			}
+		}
+	}
+	check()
+	w.reopen()
+	check()
+	chunks := w.count("mailbox/c/")
+	list[3].Flags = []string{`\Nonsense`}
+	if ids, err := w.account().DeliverAll(Inbox, list); !errors.Is(err, ErrFlag) || len(ids) != 0 {
+		t.Errorf("%d delivered: %v", len(ids), err)
+	}
+	list[3].Flags, list[togetherMost].Flags = nil, []string{`\Nonsense`}
+	if ids, err := w.account().DeliverAll(Trash, list); !errors.Is(err, ErrFlag) || len(ids) != togetherMost {
+		t.Errorf("%d delivered: %v", len(ids), err)
+	}
+	if n := w.count("mailbox/c/"); n != chunks+togetherMost+3 {
+		t.Errorf("%d chunks, want %d", n, chunks+togetherMost+3)
 	}
 }
