@@ -69,6 +69,10 @@ func Main(name, description string, cli any) {
 	)
 	k, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
+	if err := noDump(); err != nil { // before there is any secret
+		fmt.Fprintln(os.Stderr, name+":", err)
+		os.Exit(1)
+	}
 	// A first signal ends the program in good order, a second at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
