@@ -8,12 +8,16 @@
 // 4.2.1.10), so whoever steals its key cannot pose as any other site. The leaf
 // lives a year and is renewed by the CA before it ends, which nobody notices.
 //
-// It has nothing to do with the network's own keys. It imports nothing of ours;
-// proxy and cmd/mailproxy import it.
+// Its keys are sealed with the key of the daemon's store; the certificates are
+// public, and can be read without it: see Read.
+//
+// It has nothing to do with the network's own keys. proxy and cmd/mailproxy import
+// it, and the package beneath it that tells mail programs to trust the CA.
 package cert
 
 import (
 	"crypto"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -59,6 +63,7 @@ var ErrDamaged = errors.New("local certificates cannot be used")
 // any goroutine.
 type Local struct {
 	dir   string
+	seal  cipher.AEAD // of the key files; nil for none
 	now   func() time.Time
 	ca    *x509.Certificate
 	caKey crypto.Signer
@@ -69,30 +74,35 @@ type Local struct {
 	trial error // of the last renewal
 }
 
-// Ensure loads what is in dir, or makes it if dir does not exist or is empty. It
-// renews the leaf if that is due. Files that are missing, damaged, readable by
+// Ensure loads what is in dir, or makes it if dir does not exist or is empty. Keys
+// are sealed with storeKey, the key of the daemon's store, and what lies unsealed is
+// sealed; nil is for no seal. It renews the leaf if that is due. Files that are missing, damaged, readable by
 // others or do not belong together are an error that wraps ErrDamaged; nothing is
 // ever replaced because of it. Only keys and certificates of this package may be
 // in dir.
-func Ensure(dir string, now func() time.Time) (*Local, error) {
+func Ensure(dir string, storeKey []byte, now func() time.Time) (*Local, error) {
+	seal, err := sealer(storeKey)
+	if err != nil {
+		return nil, fmt.Errorf("seal local certificates: %w", err)
+	}
 	names, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("read certificate directory: %w", err)
 	}
 	if len(names) == 0 {
-		if err := create(dir, now()); err != nil {
+		if err := create(dir, seal, now()); err != nil {
 			// Another process may have been faster: then its are the ones.
 			if names, rerr := os.ReadDir(dir); rerr != nil || len(names) == 0 {
 				return nil, fmt.Errorf("make local certificates: %w", err)
 			}
 		}
 	}
-	return load(dir, now)
+	return load(dir, seal, now)
 }
 
 // create makes everything in a directory beside dir and then moves it into its
 // place: a crash leaves all or nothing.
-func create(dir string, now time.Time) error {
+func create(dir string, seal cipher.AEAD, now time.Time) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
@@ -116,9 +126,9 @@ func create(dir string, now time.Time) error {
 		return err
 	}
 	err = errors.Join(
-		writeKey(filepath.Join(tmp, caKeyFile), caKey),
+		writeKey(filepath.Join(tmp, caKeyFile), caKey, seal),
 		writeCert(filepath.Join(tmp, caFile), ca.Raw),
-		writeKey(filepath.Join(tmp, leafKeyFile), key),
+		writeKey(filepath.Join(tmp, leafKeyFile), key, seal),
 		writeCert(filepath.Join(tmp, leafFile), der),
 	)
 	if err != nil {
@@ -135,10 +145,11 @@ func create(dir string, now time.Time) error {
 }
 
 // load reads the four files and checks that they fit together.
-func load(dir string, now func() time.Time) (*Local, error) {
-	l := &Local{dir: dir, now: now}
+func load(dir string, seal cipher.AEAD, now func() time.Time) (*Local, error) {
+	l := &Local{dir: dir, seal: seal, now: now}
 	var err error
-	if l.caKey, err = readKey(l.path(caKeyFile)); err != nil {
+	var open bool
+	if l.caKey, open, err = readKey(l.path(caKeyFile), seal); err != nil {
 		return nil, l.damagedCA(err)
 	}
 	if l.ca, err = readCert(l.path(caFile)); err != nil {
@@ -154,6 +165,11 @@ func load(dir string, now func() time.Time) (*Local, error) {
 	case t.Before(l.ca.NotBefore):
 		return nil, fmt.Errorf("%w: the authority begins on %s, which is still to come: set this computer's clock",
 			ErrDamaged, l.ca.NotBefore.Format(time.DateOnly))
+	}
+	if open && seal != nil { // as an earlier release left it
+		if err := writeKey(l.path(caKeyFile), l.caKey, seal); err != nil {
+			return nil, fmt.Errorf("seal the authority's key: %w", err)
+		}
 	}
 	if err := l.loadLeaf(); err != nil {
 		return nil, err
@@ -172,19 +188,22 @@ func (l *Local) loadLeaf() error {
 	_, err := os.Lstat(l.path(leafFile))
 	missing := errors.Is(err, os.ErrNotExist)
 
-	l.key, err = readKey(l.path(leafKeyFile))
+	var open bool
+	l.key, open, err = readKey(l.path(leafKeyFile), l.seal)
 	if errors.Is(err, os.ErrNotExist) && missing {
 		key, gerr := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if gerr != nil {
 			return fmt.Errorf("make leaf key: %w", gerr)
 		}
-		if err := writeKey(l.path(leafKeyFile), key); err != nil {
-			return fmt.Errorf("write leaf key: %w", err)
-		}
-		l.key, err = key, nil
+		l.key, open, err = key, true, nil
 	}
 	if err != nil {
 		return l.damagedLeaf(err)
+	}
+	if open && (missing || l.seal != nil) {
+		if err := writeKey(l.path(leafKeyFile), l.key, l.seal); err != nil {
+			return fmt.Errorf("write leaf key: %w", err)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

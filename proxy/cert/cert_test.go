@@ -23,11 +23,14 @@ import (
 
 var start = time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
 
+// testKey is the key of a store.
+var testKey = bytes.Repeat([]byte{7}, 32)
+
 func at(t time.Time) func() time.Time { return func() time.Time { return t } }
 
 func ensure(t *testing.T, dir string, now time.Time) *Local {
 	t.Helper()
-	l, err := Ensure(dir, at(now))
+	l, err := Ensure(dir, testKey, at(now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +244,7 @@ func TestOpenSSL(t *testing.T) {
 func TestLeafIsRenewed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "c")
 	now := start
-	l, err := Ensure(dir, func() time.Time { return now })
+	l, err := Ensure(dir, testKey, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,10 +292,10 @@ func TestLeafIsRenewed(t *testing.T) {
 	if !equal(last, files(t, dir)) {
 		t.Error("the last leaf was renewed again")
 	}
-	if _, err := Ensure(dir, at(start.Add(caLife+time.Hour))); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "ended on") {
+	if _, err := Ensure(dir, testKey, at(start.Add(caLife+time.Hour))); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "ended on") {
 		t.Errorf("an ended CA: %v", err)
 	}
-	if _, err := Ensure(dir, at(start.Add(-48*time.Hour))); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "clock") {
+	if _, err := Ensure(dir, testKey, at(start.Add(-48*time.Hour))); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "clock") {
 		t.Errorf("a clock before the CA: %v", err)
 	}
 	if !equal(last, files(t, dir)) {
@@ -303,7 +306,7 @@ func TestLeafIsRenewed(t *testing.T) {
 func TestRenewalFails(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "c")
 	now := start
-	l, err := Ensure(dir, func() time.Time { return now })
+	l, err := Ensure(dir, testKey, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}

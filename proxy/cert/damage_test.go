@@ -38,6 +38,7 @@ func TestTrapDamageReplacesNothing(t *testing.T) {
 			damage{"twice", f, hint, put(all[f] + all[f])},
 			damage{"huge", f, hint, put(all[f] + strings.Repeat("\n", maxFile))},
 			damage{"empty block", f, hint, put(string(pem.EncodeToMemory(&pem.Block{Type: map[bool]string{true: keyType, false: certType}[strings.HasSuffix(f, ".key")]})))},
+			damage{"empty seal", f, hint, put(string(pem.EncodeToMemory(&pem.Block{Type: map[bool]string{true: sealedType, false: certType}[strings.HasSuffix(f, ".key")]})))},
 			damage{"another's", f, hint, put(foreign[f])},
 		)
 		if f != leafFile { // a missing leaf is issued: see TestMissingLeafIsIssued
@@ -63,7 +64,7 @@ func TestTrapDamageReplacesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := files(t, dir)
-			_, err := Ensure(dir, at(start))
+			_, err := Ensure(dir, testKey, at(start))
 			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), c.hint) || !strings.Contains(err.Error(), dir) {
 				t.Errorf("error %v", err)
 			}
@@ -71,6 +72,46 @@ func TestTrapDamageReplacesNothing(t *testing.T) {
 				t.Error("something was replaced")
 			}
 		})
+	}
+}
+
+// The keys are sealed with the store's key, and those that lie open are sealed.
+func TestKeysAreSealed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "c")
+	l, err := Ensure(dir, nil, at(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := files(t, dir); !strings.Contains(all[caKeyFile], "BEGIN PRIVATE KEY") || !strings.Contains(all[leafKeyFile], "BEGIN PRIVATE KEY") {
+		t.Fatal("without a store's key they are sealed")
+	}
+	before := files(t, dir)
+	for range 2 { // the second finds them sealed
+		sealed := ensure(t, dir, start)
+		if !fits(l.ca, sealed.caKey) || sealed.Fingerprint() != l.Fingerprint() {
+			t.Fatal("the keys changed")
+		}
+	}
+	all := files(t, dir)
+	for _, f := range []string{caKeyFile, leafKeyFile} {
+		if !strings.Contains(all[f], "BEGIN MAILPROXY SEALED PRIVATE KEY") || strings.Contains(all[f], "BEGIN PRIVATE KEY") {
+			t.Errorf("%s is not sealed", f)
+		}
+	}
+	if all[caFile] != before[caFile] || all[leafFile] != before[leafFile] {
+		t.Error("a certificate changed")
+	}
+	for what, key := range map[string][]byte{"none": nil, "another": make([]byte, 32)} {
+		if _, err := Ensure(dir, key, at(start)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "store") {
+			t.Errorf("store's key: %s: %v", what, err)
+		}
+	}
+	// Each is sealed for its own place.
+	if err := os.WriteFile(filepath.Join(dir, leafKeyFile), []byte(all[caKeyFile]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Ensure(dir, testKey, at(start)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("the authority's key in the leaf's place: %v", err)
 	}
 }
 
@@ -100,7 +141,7 @@ func TestTwoAtOnce(t *testing.T) {
 	prints := make([]string, 4)
 	for i := range prints {
 		wg.Go(func() {
-			l, err := Ensure(dir, at(start))
+			l, err := Ensure(dir, testKey, at(start))
 			if err != nil {
 				t.Error(err)
 				return
@@ -128,7 +169,7 @@ func FuzzReadPEM(f *testing.F) {
 		if c, err := readCert(path); (c == nil) == (err == nil) {
 			t.Error("neither certificate nor error")
 		}
-		if k, err := readKey(path); (k == nil) == (err == nil) {
+		if k, _, err := readKey(path, nil); (k == nil) == (err == nil) {
 			t.Error("neither key nor error")
 		}
 	})
