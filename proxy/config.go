@@ -2,18 +2,12 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/pelletier/go-toml/v2"
-
-	"mailproxy/internal/durable"
-	"mailproxy/internal/store"
 )
 
 // ConfigVersion is the version of the configuration file that this program reads.
@@ -109,32 +103,4 @@ func (c Config) Write(file string) error {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil
-}
-
-// storeKey returns the key that encrypts the store in dir: from the file
-// "store.key", which is made with a new store and never again.
-func storeKey(dir string) ([]byte, error) {
-	file := filepath.Join(dir, "store.key")
-	key, err := os.ReadFile(file)
-	if err == nil {
-		if len(key) != store.KeySize {
-			return nil, fmt.Errorf("key file %s has %d bytes, want %d: restore it from a backup", file, len(key), store.KeySize)
-		}
-		// Windows has no such bits; there the directory's owner decides.
-		if info, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("read key file: %w", err)
-		} else if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-			return nil, fmt.Errorf("key file %s opens all mail and others can read it: run chmod 600 %s", file, file)
-		}
-		return key, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read key file: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "store")); err == nil {
-		return nil, fmt.Errorf("key file %s is missing, and the mail in %s cannot be opened without it: restore it from a backup", file, dir)
-	}
-	key = make([]byte, store.KeySize)
-	rand.Read(key) // never fails
-	return key, durable.WriteFile(file, key, 0o600)
 }

@@ -33,14 +33,18 @@ import (
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/ports"
 	"mailproxy/proxy/progress"
+	"mailproxy/proxy/storekey"
 	"mailproxy/smtp"
 	"mailproxy/spool"
 )
 
 // Options say what a daemon works with. Dir and Network are needed.
 type Options struct {
-	Dir    string
-	Listen ListenConfig
+	Dir string
+	// StoreKey is what storekey.Open returned for Dir. Without it Open asks there, and
+	// has no passphrase to give.
+	StoreKey []byte
+	Listen   ListenConfig
 	// FreePorts takes another port where one is taken, and tells Taken.
 	FreePorts bool
 	Taken     func(taken *ports.TakenError, instead string)
@@ -118,11 +122,14 @@ func Open(opt Options) (*Daemon, error) {
 }
 
 func (d *Daemon) open() error {
-	key, err := storeKey(d.opt.Dir)
-	if err != nil {
-		return err
+	var err error
+	key := d.opt.StoreKey
+	if key == nil {
+		if key, err = storekey.Open(d.opt.Dir, storekey.Sources{}); err != nil {
+			return err
+		}
 	}
-	d.store, err = store.Open(store.Options{Dir: filepath.Join(d.opt.Dir, "store"), Key: key, Reserve: reserve, Logger: d.log})
+	d.store, err = store.Open(store.Options{Dir: filepath.Join(d.opt.Dir, storekey.StoreDir), Key: key, Reserve: reserve, Logger: d.log})
 	switch {
 	case errors.Is(err, store.ErrLocked):
 		return fmt.Errorf("%w: mailproxy runs already with %s", err, d.opt.Dir)
@@ -131,7 +138,7 @@ func (d *Daemon) open() error {
 	case err != nil:
 		return err
 	}
-	if d.cert, err = cert.Ensure(filepath.Join(d.opt.Dir, "tls"), d.opt.Now); err != nil {
+	if d.cert, err = cert.Ensure(filepath.Join(d.opt.Dir, "tls"), key, d.opt.Now); err != nil {
 		return err
 	}
 	if d.mail, err = mailbox.Open(d.store, mailbox.Options{Now: d.opt.Now, Logger: d.log}); err != nil {

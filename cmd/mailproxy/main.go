@@ -1,5 +1,9 @@
 // Command mailproxy is the user's daemon and its command line: SMTP, IMAP and
 // POP3 on loopback for the mail program, a mix network behind it.
+//
+// It ends with status 0 if all is done; 1 if something failed; 4 if the store's
+// passphrase is wrong; 5 if what opens the store (passphrase, key file, keychain) is
+// not to be had; 80 if the command line is wrong.
 package main
 
 import "mailproxy/internal/command"
@@ -11,6 +15,7 @@ type cli struct {
 	Contact contactCmd `cmd:"" help:"List, block and unblock whom your accounts know."`
 	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
+	Store   storeCmd   `cmd:"" help:"Say and change how what is kept on this computer is encrypted."`
 
 	command.Common
 }

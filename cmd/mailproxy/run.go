@@ -20,6 +20,7 @@ import (
 	"mailproxy/mixclient/builtin"
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
+	"mailproxy/proxy/storekey"
 )
 
 type configFlag struct {
@@ -39,6 +40,11 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		return err
 	}
 	log := c.Logger()
+	// Before anything is offered or sent: it may have to wait for a passphrase.
+	key, err := storekey.Open(cfg.Dir, keySources(ctx))
+	if err != nil {
+		return keyStatus(err)
+	}
 	gateway, err := keptGateway(cfg, doc)
 	if err != nil {
 		return err
@@ -53,7 +59,7 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	}
 	defer func() { err = errors.Join(err, network.Close()) }()
 	d, err := proxy.Open(proxy.Options{
-		Dir: cfg.Dir, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
+		Dir: cfg.Dir, StoreKey: key, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
 		Network: func(string) mixclient.Network { return network },
 	})
 	if err != nil {
