@@ -79,11 +79,7 @@ func TestNothingReadableOnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		// And what waits in the outbox.
-		err := smtp.SendMail(p.daemon.Address("smtp").String(), smtp.PlainAuth("", restoredUser, password, "127.0.0.1"), restoredUser,
-			[]string{"recipient@north.test"}, []byte("From: "+restoredUser+"\r\nSubject: Watermelon-Subject\r\n\r\n"+body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		submit(t, p.daemon.Address("smtp").String(), password, "From: "+restoredUser+"\r\nSubject: Watermelon-Subject\r\n\r\n"+body)
 	}
 	words := []string{restoredUser, "north.test", "contact@", "recipient@", "Watermelon", "goes on and on", password, "PRIVATE KEY-----\nM", "account/"}
 	dir := p.daemon.opt.Dir
@@ -93,6 +89,36 @@ func TestNothingReadableOnDisk(t *testing.T) {
 	closeDaemon(t, p.daemon)
 	for _, hit := range find(t, dir, words...) {
 		t.Error("stopped:", hit)
+	}
+}
+
+// submit hands in mail to somebody who cannot be found.
+func submit(t *testing.T, server, password, message string) {
+	t.Helper()
+	c, err := smtp.Dial(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = c.Auth(smtp.PlainAuth("", restoredUser, password, "127.0.0.1"))
+	if err == nil {
+		err = c.Mail(restoredUser)
+	}
+	if err == nil {
+		err = c.Rcpt("recipient@north.test")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(message)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
