@@ -3,6 +3,7 @@ package mailbox
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"mailproxy/internal/store"
 )
@@ -82,7 +83,7 @@ func (s *Store) settleLeftovers(c *checker) error {
 }
 
 // checkMemory compares what memory knows of an account with the disk.
-func (a *Account) checkMemory(report *Report) error {
+func (a *Account) checkMemory(report *Report) {
 	a.write.Lock() // so that nothing but deliveries changes the folders
 	defer a.write.Unlock()
 	a.mu.RLock()
@@ -93,14 +94,26 @@ func (a *Account) checkMemory(report *Report) error {
 	a.mu.RUnlock()
 	slices.SortFunc(folders, func(x, y *Folder) int { return int(int64(x.id) - int64(y.id)) })
 	for _, f := range folders {
-		if err := f.checkMemory(report); err != nil {
-			return err
+		// A change is durable a moment before memory knows it: where the two differ they
+		// are looked at again.
+		found := f.checkMemory()
+		for try := 0; len(found) > 0 && try < memoryTries; try++ {
+			time.Sleep(memoryWait)
+			found = f.checkMemory()
+		}
+		for _, p := range found {
+			report.add(p)
 		}
 	}
-	return nil
 }
 
-func (f *Folder) checkMemory(report *Report) error {
+// How often, and how long apart, memory is looked at again where it differs.
+const (
+	memoryTries = 10
+	memoryWait  = 20 * time.Millisecond
+)
+
+func (f *Folder) checkMemory() (found []Problem) {
 	// Memory first: what it has is on the disk by then.
 	f.a.mu.RLock()
 	at := Problem{Account: f.a.name, Folder: f.name}
@@ -113,7 +126,7 @@ func (f *Folder) checkMemory(report *Report) error {
 	say := func(uid uint32, text string) {
 		p := at
 		p.UID, p.Text = uid, text
-		report.add(p)
+		found = append(found, p)
 	}
 	disk := &Folder{a: f.a, id: f.id}
 	var rec folderRecord
@@ -123,13 +136,13 @@ func (f *Folder) checkMemory(report *Report) error {
 	}
 	if err != nil {
 		say(0, "memory knows the folder, and the disk does not: "+err.Error())
-		return nil
+		return found
 	}
 	if rec.Name != name || rec.Use != use || rec.UIDValidity != f.uidValidity {
 		say(0, "memory has another name, use or UIDVALIDITY for the folder than the disk")
 	}
 	if !loaded {
-		return nil
+		return found
 	}
 	now := make(map[uint32]*Message, len(disk.messages))
 	for i := range disk.messages {
@@ -149,5 +162,5 @@ func (f *Folder) checkMemory(report *Report) error {
 			say(uid, "the disk has the message, and memory has not")
 		}
 	}
-	return nil
+	return found
 }
