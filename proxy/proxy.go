@@ -91,6 +91,9 @@ type server interface {
 	Close() error
 }
 
+// CertDir is the folder of Options.Dir with the certificates of the listeners.
+const CertDir = "tls"
+
 // reserve is how much of the disk is left alone, in bytes: room for the files that
 // the store makes ahead of writing them.
 const reserve = 256 << 20
@@ -138,7 +141,7 @@ func (d *Daemon) open() error {
 	case err != nil:
 		return err
 	}
-	if d.cert, err = cert.Ensure(filepath.Join(d.opt.Dir, "tls"), key, d.opt.Now); err != nil {
+	if d.cert, err = cert.Ensure(filepath.Join(d.opt.Dir, CertDir), key, d.opt.Now); err != nil {
 		return err
 	}
 	if d.mail, err = mailbox.Open(d.store, mailbox.Options{Now: d.opt.Now, Logger: d.log}); err != nil {

@@ -15,6 +15,7 @@ type cli struct {
 	Contact contactCmd `cmd:"" help:"List, block and unblock whom your accounts know."`
 	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
+	Cert    certCmd    `cmd:"" help:"Show, export and install the certificate by which mail programs know this daemon."`
 	Store   storeCmd   `cmd:"" help:"Say and change how what is kept on this computer is encrypted."`
 
 	command.Common

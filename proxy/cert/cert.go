@@ -21,7 +21,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -31,7 +30,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -324,16 +322,8 @@ func (l *Local) NotAfter() time.Time {
 // programs are told to trust.
 func (l *Local) CAFile() string { return l.path(caFile) }
 
-// Fingerprint returns the SHA-256 of the CA's certificate as mail programs show
-// it: pairs of upper-case hexadecimal digits with colons between them.
-func (l *Local) Fingerprint() string {
-	sum := sha256.Sum256(l.ca.Raw)
-	pairs := make([]string, len(sum))
-	for i, b := range sum {
-		pairs[i] = strings.ToUpper(hex.EncodeToString([]byte{b}))
-	}
-	return strings.Join(pairs, ":")
-}
+// Fingerprint returns the SHA-256 of the CA's certificate as mail programs show it.
+func (l *Local) Fingerprint() string { return fingerprint(l.ca.Raw) }
 
 func newCA(now time.Time) (*x509.Certificate, crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
