@@ -24,9 +24,6 @@ func TestTrapPasswordIsChecked(t *testing.T) {
 		c.cmd("454", "AUTH PLAIN !!!")
 		c.cmd("334", "AUTH LOGIN")
 		c.cmd("501", "*")
-		if got := c.cmd("454 4.7.0", plain("\x00broken\x00x")); strings.Contains(got, "store") {
-			t.Errorf("the cause is shown: %q", got)
-		}
 		c.cmd("535 5.7.8", plain("bob\x00alice@north.test\x00wonderland"))
 		before := time.Now()
 		got := c.cmd("535 5.7.8", plain("\x00alice@north.test\x00looking-glass"))
@@ -44,6 +41,18 @@ func TestTrapPasswordIsChecked(t *testing.T) {
 		// The third wrong password ends the connection.
 		c.cmd("535 5.7.8", plain("\x00\x00"))
 		c.ended()
+	})
+}
+
+// Design section 8: "a missing OS keychain reported as a wrong password". Whatever
+// keeps the password from being checked is a temporary failure.
+func TestTrapLockedKeychain(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *raw, s *submitter) {
+		c.cmd("250", "EHLO client.test")
+		got := c.cmd("454 4.7.0", "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00broken\x00x")))
+		if strings.Contains(got, "store") {
+			t.Errorf("the cause is shown: %q", got)
+		}
 	})
 }
 

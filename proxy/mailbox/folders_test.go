@@ -11,8 +11,8 @@ import (
 	"mailproxy/internal/store"
 )
 
-// TestUIDValidity is for one that is constant over a reset.
-func TestUIDValidity(t *testing.T) {
+// TestTrapUIDValidityOverAReset is for one that is the same after it.
+func TestTrapUIDValidityOverAReset(t *testing.T) {
 	w := newWorld(t)
 	a := w.account()
 	if err := a.CreateFolder("Work", ""); err != nil {

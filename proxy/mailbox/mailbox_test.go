@@ -202,9 +202,9 @@ func TestBytesAreKept(t *testing.T) {
 	}
 }
 
-// TestUIDsAreNeverReused is for UID = MAX+1, which gives an expunged message's
+// TestTrapUIDReusedAfterExpunge is for UID = MAX+1, which gives an expunged message's
 // UID to the next one.
-func TestUIDsAreNeverReused(t *testing.T) {
+func TestTrapUIDReusedAfterExpunge(t *testing.T) {
 	w := newWorld(t)
 	for i := range 3 {
 		if id := w.deliver(Inbox, letter(i)); id.UID != uint32(i+1) {
@@ -224,8 +224,8 @@ func TestUIDsAreNeverReused(t *testing.T) {
 	}
 }
 
-// TestMoveGivesFreshUIDs is for a MOVE that keeps the UID and collides.
-func TestMoveGivesFreshUIDs(t *testing.T) {
+// TestTrapMoveKeepsTheUID is for a MOVE that keeps the UID and collides.
+func TestTrapMoveKeepsTheUID(t *testing.T) {
 	w := newWorld(t)
 	for i := range 3 {
 		w.deliver(Inbox, letter(i), FlagSeen)

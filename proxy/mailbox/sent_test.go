@@ -76,8 +76,9 @@ func readSent() io.Reader { return strings.NewReader(sentCopy) }
 
 var outgoing = SentMail{ID: wireID, Original: "<" + programID + ">", Copy: readSent, Keywords: []string{KeywordQueued}}
 
-// Trap: sent mail twice, since the mail program appends its copy as well.
-func TestSentMailIsThereOnce(t *testing.T) {
+// TestTrapSentMailTwice is for a copy in Sent beside the one that the mail program
+// appends.
+func TestTrapSentMailTwice(t *testing.T) {
 	w := newWorld(t)
 	w.putSent(outgoing)
 	ours, raw := w.only(Sent)

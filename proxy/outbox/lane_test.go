@@ -35,6 +35,7 @@ type gate struct {
 	key   ed25519.PublicKey
 	terms spool.Terms
 	asked []spool.Status // what each append was answered
+	lose  int            // how many of the next answers get lost on their way
 	taken map[spool.BlockID]spool.Lane
 }
 
@@ -57,6 +58,10 @@ func (g *gate) Query(ctx context.Context, to mixclient.Service, request []byte) 
 	defer g.mu.Unlock()
 	status = g.judge(spool.ServiceOf(to.Provider), a)
 	g.asked = append(g.asked, status)
+	if g.lose > 0 {
+		g.lose--
+		return nil, mixclient.ErrLost
+	}
 	trace.Done(mixclient.Timing{})
 	if status.Success() {
 		return spool.EncodeReply(status, spool.Empty{})
@@ -126,6 +131,7 @@ type lanePath struct {
 	t       *testing.T
 	gate    *gate
 	account stranger
+	as      Account // in the place of account, unless nil
 	store   *store.Store
 	mail    *mailbox.Store
 	outbox  *Outbox
@@ -175,7 +181,12 @@ func (p *lanePath) start(working bool) {
 	var err error
 	p.outbox, err = Open(Config{
 		Store: p.store, Mailbox: p.mail, Times: times,
-		Account: func(string) (Account, bool) { return p.account, true },
+		Account: func(string) (Account, bool) {
+			if p.as != nil {
+				return p.as, true
+			}
+			return p.account, true
+		},
 		Observe: func(e progress.Event) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

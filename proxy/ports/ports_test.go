@@ -10,7 +10,9 @@ import (
 	"testing"
 )
 
-func TestListen(t *testing.T) {
+// TestTrapPortTaken is for a port that another program has, which is reported
+// nowhere: the error says which, and by whom.
+func TestTrapPortTaken(t *testing.T) {
 	l, err := Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
