@@ -85,9 +85,12 @@ type wire struct {
 	utf8    bool // folder names are UTF-8, see wirenames.go
 	state   state
 	lit     literal
-	asked   bool   // the library has sent a continuation request
-	pending []byte // what was written and not yet sent
-	failed  error  // of sending; all later writes fail with it
+	asked   bool // the library has sent a continuation request
+	// answered is set when the library has answered a command of which it has not
+	// read the end, after a literal.
+	answered bool
+	pending  []byte // what was written and not yet sent
+	failed   error  // of sending; all later writes fail with it
 }
 
 // state says what the client's next bytes are.
@@ -183,6 +186,9 @@ func (w *wire) Write(p []byte) (int, error) {
 	if !w.greeted {
 		w.greeted = true
 		return n, nil
+	}
+	if w.state == stateRest && bytes.HasPrefix(p, []byte(w.tag+" ")) {
+		w.answered = true
 	}
 	switch {
 	case p[0] == '+' && (w.state == stateLiteral || w.state == stateAnswer):
@@ -298,8 +304,8 @@ func (w *wire) Read(p []byte) (int, error) {
 // next reads one line, or learns what became of a literal.
 func (w *wire) next() error {
 	w.mu.Lock()
-	st, asked, lit, verb := w.state, w.asked, w.lit, w.verb
-	w.asked = false
+	st, asked, answered, lit, verb := w.state, w.asked, w.answered, w.lit, w.verb
+	w.asked, w.answered = false, false
 	w.mu.Unlock()
 	switch {
 	case st == stateLiteral && asked:
@@ -312,6 +318,10 @@ func (w *wire) next() error {
 			return w.drain(lit.size)
 		}
 		return nil
+	case st == stateRest && answered:
+		// The library would take it for a command.
+		w.set(stateCommand)
+		return w.drain(0)
 	case st == stateRest:
 		return w.rest(verb, lit)
 	case st == stateAnswer && asked:

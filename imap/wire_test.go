@@ -51,6 +51,18 @@ func TestTrapRefusedLiteralIsRun(t *testing.T) {
 		t.Errorf("%d messages were stored", n)
 	}
 
+	// What follows a literal that is read, and found wrong: the library would run it.
+	for _, rest := range []string{"", "x DELETE Victim", " {5+}\r\nx DELETE Victim"} {
+		l.write("q CREATE {1+}\r\n&" + rest + "\r\n")
+		if got := last(l.expect("q ")); !strings.HasPrefix(got, "q BAD") {
+			t.Errorf("a name that is none: %q", got)
+		}
+		without(t, l.ok("NOOP"), "x ")
+	}
+	if _, err := w.account.Folder("Victim"); err != nil {
+		t.Error("what followed a literal was run: Victim is gone")
+	}
+
 	// A synchronizing literal that is refused is never sent; what follows is the
 	// next command.
 	l.status("APPEND INBOX {99999999}", "NO [TOOBIG]")

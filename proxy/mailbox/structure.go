@@ -1,9 +1,14 @@
 package mailbox
 
 import (
+	"fmt"
+	"io"
 	"mime"
+	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/emersion/go-message"
 )
 
 // Bounds on the MIME tree. A part beyond them is kept as an opaque leaf.
@@ -146,7 +151,7 @@ func mediaType(v string) (string, map[string]string) {
 // a malformed one it keeps the value, and the boundary if there is one: without
 // that the whole message would be unreadable.
 func parseParams(v string) (string, map[string]string) {
-	t, params, err := mime.ParseMediaType(v)
+	t, params, err := mime.ParseMediaType(recodeParams(v))
 	if err != nil {
 		t, _, _ = strings.Cut(v, ";")
 		t = strings.ToLower(strings.TrimSpace(t))
@@ -177,6 +182,32 @@ func parseParams(v string) (string, map[string]string) {
 	}
 	return clip(t, 128), clean
 }
+
+// recodeParams puts parameters of RFC 2231 into UTF-8, since the standard library
+// drops those in another charset. One that is cut into several is left as it is.
+func recodeParams(v string) string {
+	if !strings.Contains(v, "*=") {
+		return v
+	}
+	return encodedParam.ReplaceAllStringFunc(v, func(p string) string {
+		m := encodedParam.FindStringSubmatch(p)
+		raw, err := url.PathUnescape(m[3])
+		if err != nil || strings.EqualFold(m[2], "utf-8") {
+			return p
+		}
+		r, err := message.CharsetReader(m[2], strings.NewReader(raw))
+		if err != nil {
+			return p
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			return p
+		}
+		return fmt.Sprintf("%s*=utf-8''%%%s", m[1], strings.ReplaceAll(fmt.Sprintf("% X", text), " ", "%"))
+	})
+}
+
+var encodedParam = regexp.MustCompile(`([A-Za-z0-9_-]+)\*=([A-Za-z0-9_.:-]+)'[A-Za-z0-9-]*'([^;\s"]*)`)
 
 var boundaryParam = regexp.MustCompile(`(?i)\bboundary\s*=\s*`)
 

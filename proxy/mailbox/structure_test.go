@@ -237,3 +237,22 @@ func FuzzParse(f *testing.F) {
 		compareParse(t, raw, 1, 7)
 	})
 }
+
+// Parameters in any charset (RFC 2231 section 4).
+func TestParams(t *testing.T) {
+	for v, want := range map[string]string{
+		`attachment; filename="plain.txt"`:                             "plain.txt",
+		`attachment; filename*=utf-8''na%C3%AFve.txt`:                  "naïve.txt",
+		`attachment; filename*=ISO-8859-1'fr'na%EFve%3A@=.txt; size=3`: "naïve:@=.txt",
+		`attachment; filename*=koi8-r''%F0%D2.txt`:                     "Пр.txt",
+		`attachment; filename*=x-none''%F0.txt; filename="plain.txt"`:  "plain.txt",
+		`attachment; filename*0*=utf-8''na%C3; filename*1*=%AFve.txt`:  "naïve.txt",
+		`attachment; filename="=?iso-8859-1?q?na=EFve.txt?="`:          "naïve.txt",
+		"attachment; filename=\"na\xefve.txt\"":                        "naïve.txt",
+		`attachment; filename*=koi8-r''`:                               "",
+	} {
+		if _, params := parseParams(v); params["filename"] != want {
+			t.Errorf("%s: %q, want %q", v, params["filename"], want)
+		}
+	}
+}
