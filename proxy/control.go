@@ -20,6 +20,10 @@ const (
 	pathEnd      = "/v1/accounts/end"
 	pathContacts = "/v1/contacts"
 	pathBlock    = "/v1/contacts/block"
+	pathQueue    = "/v1/queue"
+	pathMail     = "/v1/queue/mail"
+	pathCancel   = "/v1/queue/cancel"
+	pathRetry    = "/v1/queue/retry"
 )
 
 // registerWait bounds how long adding an account waits for its provider.
@@ -75,6 +79,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 		}
 		d.answer(w, out, err)
 	})
+	d.handleQueue(mux)
 	mux.HandleFunc("POST "+pathAlarm, func(w http.ResponseWriter, r *http.Request) {
 		d.answer(w, struct{}{}, d.dismissFromControl(r))
 	})

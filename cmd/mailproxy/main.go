@@ -13,6 +13,7 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the daemon for your own accounts."`
 	Account accountCmd `cmd:"" help:"Add, list, revoke and delete accounts of the running daemon."`
 	Contact contactCmd `cmd:"" help:"List, block and unblock whom your accounts know."`
+	Queue   queueCmd   `cmd:"" help:"List, show, withdraw and retry mail that is on its way."`
 	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
 	Cert    certCmd    `cmd:"" help:"Show, export and install the certificate by which mail programs know this daemon."`
