@@ -11,6 +11,7 @@ import (
 	"net/smtp"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,7 +116,8 @@ func trust(ts *testscript.TestScript, ca string) *tls.Config {
 	return &tls.Config{RootCAs: roots, ServerName: "localhost"}
 }
 
-// sendmail SERVER CA FROM PASSWORD TO FILE submits a mail by SMTP with STARTTLS.
+// sendmail SERVER CA FROM PASSWORD TO FILE submits a mail by SMTP with STARTTLS; TO
+// may be several, with commas.
 func sendMail(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 6, "sendmail SERVER CA FROM PASSWORD TO FILE")
 	server, ca, from, password, to := args[0], args[1], args[2], args[3], args[4]
@@ -125,13 +127,39 @@ func sendMail(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(c.StartTLS(trust(ts, ca)))
 	ts.Check(c.Auth(smtp.PlainAuth("", from, password, "127.0.0.1")))
 	ts.Check(c.Mail(from))
-	ts.Check(c.Rcpt(to))
+	for r := range strings.SplitSeq(to, ",") {
+		ts.Check(c.Rcpt(r))
+	}
 	w, err := c.Data()
 	ts.Check(err)
 	_, err = w.Write([]byte(ts.ReadFile(args[5])))
 	ts.Check(err)
 	ts.Check(w.Close())
 	ts.Check(c.Quit())
+}
+
+// waitflags SERVER CA USER PASSWORD FOLDER FLAGS waits until the only message of a
+// folder has these flags, sorted.
+func waitFlags(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 6, "waitflags SERVER CA USER PASSWORD FOLDER FLAGS")
+	c, err := imapclient.DialStartTLS(args[0], &imapclient.Options{TLSConfig: trust(ts, args[1])})
+	ts.Check(err)
+	defer c.Close()
+	ts.Check(c.Login(args[2], args[3]).Wait())
+	wait(ts, args[4]+" with "+args[5], func() bool {
+		_, err := c.Select(args[4], nil).Wait()
+		ts.Check(err)
+		list, err := c.Fetch(goimap.SeqSetNum(1), &goimap.FetchOptions{Flags: true}).Collect()
+		ts.Check(err)
+		var flags []string
+		for _, m := range list {
+			for _, f := range m.Flags {
+				flags = append(flags, string(f))
+			}
+		}
+		slices.Sort(flags)
+		return strings.Join(flags, " ") == args[5]
+	})
 }
 
 // waitmail SERVER CA USER PASSWORD TEXT waits until a message with TEXT is in the
