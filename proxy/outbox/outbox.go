@@ -13,6 +13,10 @@
 // anybody else are paid for with computing time, where the recipient's service wants
 // that, before they ask for their slots.
 //
+// A copy of each mail is put into the sender's Sent when it is accepted, and keywords
+// there say how far it is: they change in the transactions that change the records
+// here (docs/sent.md). Mail can be withdrawn until its first block has left.
+//
 // It does not decide when a packet leaves (the engine behind mixclient does),
 // nor what a block looks like (proxy/seal). smtp hands it mail through its
 // exported methods; proxy wires and runs it.
