@@ -294,6 +294,18 @@ func readBlob(tx *store.Tx, b blobID, off, size int64) ([]byte, error) {
 func (s *Store) collectOrphans() error {
 	var orphans [][]byte
 	err := s.st.View(func(tx *store.Tx) error {
+		// Blobs that messages refer to, in the order of their ids, which is that of the
+		// chunks as well: one walk beside the other, where a look for each takes longer.
+		var used []blobID
+		err := tx.Iterate(store.Range{Prefix: refsPrefix}, func(it store.Item) error {
+			if len(it.Key) == len(refsPrefix)+blobIDSize {
+				used = append(used, blobID(it.Key[len(refsPrefix):]))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		var last []byte
 		keep := false
 		return tx.Iterate(store.Range{Prefix: chunkPrefix}, func(it store.Item) error {
@@ -303,9 +315,15 @@ func (s *Store) collectOrphans() error {
 			id := it.Key[len(chunkPrefix) : len(chunkPrefix)+blobIDSize]
 			if !bytes.Equal(id, last) {
 				last = append(last[:0], id...)
-				var err error
-				if keep, err = hasRecords(tx, blobID(id)); err != nil {
-					return err
+				for len(used) > 0 && bytes.Compare(used[0][:], id) < 0 {
+					used = used[1:]
+				}
+				keep = len(used) > 0 && bytes.Equal(used[0][:], id)
+				if !keep {
+					var err error
+					if keep, err = hasRecords(tx, blobID(id)); err != nil {
+						return err
+					}
 				}
 			}
 			if !keep {

@@ -33,6 +33,7 @@ var (
 	nextAccountKey = []byte("mailbox/nextaccount")
 	nextFolderKey  = []byte("mailbox/nextfolder")
 	accountPrefix  = []byte("mailbox/a/")
+	refsPrefix     = []byte("mailbox/r/")
 	chunkPrefix    = []byte("mailbox/c/")
 )
 

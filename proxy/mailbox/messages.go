@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"mailproxy/internal/codec"
 	"mailproxy/internal/store"
 )
 
@@ -54,7 +53,6 @@ type Message struct {
 	date     int64
 	zone     int
 	blob     blobID
-	idHash   []byte
 	rev      uint64 // the folder's, when this message last changed
 	was      uint64 // rev before the change that returned this Message
 }
@@ -186,15 +184,12 @@ func (f *Folder) load() error {
 			return err
 		}
 		prefix := messagesKey(f.id)
-		r := store.Range{Prefix: prefix, From: messageKey(f.id, last+1), Values: true}
+		var reader recordReader
+		var rec messageRecord
+		r := store.Range{Prefix: prefix, From: messageKey(f.id, last+1)}
 		return tx.Iterate(r, func(it store.Item) error {
-			v, err := it.Value()
-			if err != nil {
+			if err := it.Read(func(v []byte) error { return reader.read(v, &rec) }); err != nil {
 				return err
-			}
-			var rec messageRecord
-			if err := codec.Unmarshal(v, &rec); err != nil {
-				return fmt.Errorf("message record: %w", err)
 			}
 			fresh = append(fresh, rec.message(binary.BigEndian.Uint32(it.Key[len(prefix):])))
 			return nil
@@ -207,7 +202,11 @@ func (f *Folder) load() error {
 	for i := range fresh {
 		fresh[i].rev = f.rev + 1
 	}
-	f.messages = append(f.messages, fresh...)
+	if !f.loaded {
+		f.messages = slices.Clip(slices.Clone(fresh)) // what append left over may be a quarter
+	} else {
+		f.messages = append(f.messages, fresh...)
+	}
 	f.uidNext, f.loaded = uint32(next), true
 	f.changed()
 	return nil
@@ -216,7 +215,7 @@ func (f *Folder) load() error {
 func (r *messageRecord) message(uid uint32) Message {
 	return Message{
 		UID: uid, Flags: r.Flags, Size: r.Size, WireSize: r.WireSize,
-		date: r.Date, zone: r.Zone, blob: r.Blob, idHash: r.IDHash,
+		date: r.Date, zone: r.Zone, blob: r.Blob,
 	}
 }
 

@@ -3,8 +3,11 @@ package mailbox
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
+
+	"mailproxy/internal/codec"
 )
 
 // TestPick checks that a view shows neither what its client was not told of nor
@@ -173,5 +176,91 @@ func TestDeliverAll(t *testing.T) {
 	}
 	if n := w.count("mailbox/c/"); n != chunks+togetherMost+3 {
 		t.Errorf("%d chunks, want %d", n, chunks+togetherMost+3)
+	}
+}
+
+// TestRecordReader checks that the quick way through a record gives what codec
+// gives, that it is taken, and that it takes nothing that codec would refuse.
+func TestRecordReader(t *testing.T) {
+	blob := blobID{1, 2, 3, 255}
+	hash := hashID("a@b")
+	for _, rec := range []messageRecord{
+		{Format: FormatVersion, Date: 1, Size: 1, WireSize: 1, Blob: blob},
+		{Format: 255, Flags: []string{FlagSeen, "$Forwarded"}, Date: 1 << 40, Zone: 7200, Size: 1 << 33, WireSize: 70000, Blob: blob, IDHash: hash},
+		{Format: 1, Flags: []string{strings.Repeat("k", 100), "ä"}, Date: -5, Zone: -3600, Size: 23, WireSize: 24, Blob: blob, IDHash: hash},
+		{Format: 1, Flags: make([]string, maxFlags), Date: -1 << 63, Zone: 1<<31 - 1, Size: 255, WireSize: 256, Blob: blob},
+	} {
+		b, err := codec.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := rec
+		want.IDHash = nil // memory does not have it
+		var have messageRecord
+		var r recordReader
+		if !r.quick(b, &have) {
+			t.Errorf("%+v: not taken", rec)
+		}
+		if !reflect.DeepEqual(have, want) {
+			t.Errorf("have %+v\nwant %+v", have, want)
+		}
+		for n := range b {
+			if r.quick(b[:n], new(messageRecord)) {
+				t.Errorf("%+v: taken after %d of %d bytes", rec, n, len(b))
+			}
+		}
+		if r.quick(append(b, 0), new(messageRecord)) {
+			t.Errorf("%+v: taken with a byte after it", rec)
+		}
+	}
+}
+
+// FuzzRecordReader compares the quick way with codec's.
+func FuzzRecordReader(f *testing.F) {
+	b, err := codec.Marshal(messageRecord{Format: 1, Flags: []string{FlagSeen, "x"}, Date: 5, Zone: -60, Size: 300, WireSize: 301, IDHash: hashID("a")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var quick, slow messageRecord
+		var r recordReader
+		if !r.quick(b, &quick) {
+			return
+		}
+		if err := codec.Unmarshal(b, &slow); err != nil {
+			t.Fatalf("%x: taken, but %v", b, err)
+		}
+		slow.IDHash = nil
+		if !reflect.DeepEqual(quick, slow) {
+			t.Fatalf("%x: %+v, want %+v", b, quick, slow)
+		}
+	})
+}
+
+// TestFlagsAreShared checks that a folder's messages with the same flags have one
+// list of them, and that a change of one does not touch the others.
+func TestFlagsAreShared(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		w.deliver(Inbox, letter(i), FlagSeen, "kept")
+	}
+	w.reopen()
+	f := w.folder(Inbox)
+	if !f.loaded {
+		t.Error("the index was not read by Open")
+	}
+	list, err := f.Messages()
+	if err != nil || len(list) != 3 {
+		t.Fatal(list, err)
+	}
+	if &list[0].Flags[0] != &list[2].Flags[0] {
+		t.Error("the lists are not one")
+	}
+	if _, err := f.SetFlags([]uint32{2}, FlagsRemove, []string{"KEPT"}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err = f.Messages(); err != nil || len(list[0].Flags) != 2 || len(list[1].Flags) != 1 || len(list[2].Flags) != 2 {
+		t.Error(list, err)
 	}
 }
