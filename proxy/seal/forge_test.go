@@ -23,7 +23,7 @@ func TestSenderCannotBeForged(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.noiseSize = len(body) + noiseOverhead
-		block, err := s.Block(0)
+		block, err := firstBlock(s)
 		if err != nil {
 			t.Fatal(err)
 		}

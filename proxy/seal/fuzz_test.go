@@ -2,7 +2,9 @@ package seal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"io"
 	"testing"
 )
 
@@ -66,18 +68,33 @@ func FuzzDecodePayload(f *testing.F) {
 }
 
 func FuzzDecodeContent(f *testing.F) {
-	small, coding, err := encode(bytes.Repeat([]byte("mail "), 100))
-	if err != nil || coding != codingZstd {
-		f.Fatal(coding, err)
+	content := bytes.Repeat([]byte("mail "), 100)
+	var small bytes.Buffer
+	if _, err := compress(&small, bytes.NewReader(content), int64(len(content))); err != nil {
+		f.Fatal(err)
 	}
-	f.Add(small, uint16(500))
+	hash := sha256.Sum256(content)
+	f.Add(small.Bytes(), uint16(500))
 	f.Fuzz(func(t *testing.T, b []byte, size uint16) {
-		got, err := decode(bytes.NewReader(b), &payload{Coding: codingZstd, Size: uint64(size)})
-		if err == nil && len(got) != int(size) {
+		r, err := newContentReader(bytes.NewReader(b), &payload{Coding: codingZstd, Size: uint64(size), Hash: hash[:]})
+		var got []byte
+		if err == nil {
+			got, err = io.ReadAll(r)
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err == nil && !bytes.Equal(got, content) {
 			t.Fatalf("%d bytes, want %d", len(got), size)
+		}
+		if len(got) > int(size) {
+			t.Fatalf("%d bytes came of %d", len(got), size)
 		}
 		if err != nil && !errors.Is(err, ErrContent) {
 			t.Fatalf("untyped error: %v", err)
+		}
+		if err != nil && bytes.Equal(b, small.Bytes()) && size == 500 {
+			t.Fatal(err)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -41,13 +42,17 @@ type Opened struct {
 	Content []byte
 }
 
-// Assemble puts a message of count parts together and verifies it all. It asks
-// get for part 0 first and then for each in order, once, so that the content is
-// held once, however the parts are stored. Content beyond limit bytes is refused
-// with ErrTooLarge before memory is taken for it. It fails with ErrSender as
-// Authenticate does, with ErrParts for a part that is not of this message, with
-// ErrContent if the content is not what was sealed, and with get's own errors.
-func Assemble(to Recipient, limit int, get func(i uint32) (*Part, error)) (*Opened, error) {
+// An Assembly is a complete message whose sender is verified and whose content is
+// not yet: that is done while it is read, as often as it is wanted.
+type Assembly struct {
+	Header
+	parts partReader // at the beginning
+}
+
+// Begin begins to put a message together whose parts get returns. Content beyond
+// limit bytes is refused with ErrTooLarge. It fails with ErrSender as Authenticate
+// does, and with get's own errors.
+func Begin(to Recipient, limit int, get func(i uint32) (*Part, error)) (*Assembly, error) {
 	first, err := get(0)
 	if err != nil {
 		return nil, fmt.Errorf("get part 0: %w", err)
@@ -62,14 +67,103 @@ func Assemble(to Recipient, limit int, get func(i uint32) (*Part, error)) (*Open
 	if h.Size > MaxContent || h.Size > uint64(max(limit, 0)) {
 		return nil, fmt.Errorf("%w: content has %d bytes, the limit is %d", ErrTooLarge, h.Size, min(limit, MaxContent))
 	}
-	content, err := decode(&partReader{first: first, get: get}, h.payload)
+	return &Assembly{*h, partReader{first: first, get: get}}, nil
+}
+
+// Content returns a reader of the content, which asks for the parts in order, each
+// once, and holds one of them. Only io.EOF says that what was read is what the sender
+// sealed. Other errors are ErrContent if it is not, ErrParts for a part that is not of
+// this message, and get's own.
+func (a *Assembly) Content() (io.ReadCloser, error) {
+	parts := a.parts
+	return newContentReader(&parts, a.payload)
+}
+
+func newContentReader(r io.Reader, p *payload) (io.ReadCloser, error) {
+	c := &contentReader{r: r, hash: sha256.New(), p: p}
+	if p.Coding == codingZstd {
+		dec, err := zstd.NewReader(r,
+			zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(MaxContent))
+		if err != nil {
+			return nil, contentError(err)
+		}
+		c.r, c.close = dec, dec.Close
+	}
+	return c, nil
+}
+
+// Verify reads the content and says whether it is what the sender sealed.
+func (a *Assembly) Verify() error {
+	r, err := a.Content()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r)
+	return errors.Join(err, r.Close())
+}
+
+// A contentReader reads the content and compares it with what the sender said of it.
+type contentReader struct {
+	r     io.Reader
+	close func()
+	hash  hash.Hash
+	size  uint64
+	p     *payload
+	err   error // how reading ended
+}
+
+// Read implements io.Reader.
+func (c *contentReader) Read(b []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.r.Read(b)
+	c.size += uint64(n)
+	c.hash.Write(b[:n])
+	switch {
+	case c.size > c.p.Size || err == io.EOF && c.size != c.p.Size:
+		n, c.err = 0, fmt.Errorf("%w: it is not the %d bytes that the sender says", ErrContent, c.p.Size)
+	case err == io.EOF && !bytes.Equal(c.hash.Sum(nil), c.p.Hash):
+		n, c.err = 0, fmt.Errorf("%w: hash differs", ErrContent)
+	case err == io.EOF:
+		c.err = io.EOF
+	case err != nil:
+		c.err = contentError(err)
+	}
+	return n, c.err
+}
+
+// Close implements io.Closer.
+func (c *contentReader) Close() error {
+	if c.close != nil {
+		c.close()
+		c.close = nil
+	}
+	if c.err == nil {
+		c.err = io.ErrClosedPipe
+	}
+	return nil
+}
+
+// Assemble puts a message together and verifies it all, with its content in memory.
+// It fails as Begin does and as reading the content does.
+func Assemble(to Recipient, limit int, get func(i uint32) (*Part, error)) (*Opened, error) {
+	a, err := Begin(to, limit, get)
 	if err != nil {
 		return nil, err
 	}
-	if hash := sha256.Sum256(content); !bytes.Equal(hash[:], h.payload.Hash) {
-		return nil, fmt.Errorf("%w: hash differs", ErrContent)
+	r, err := a.Content()
+	if err != nil {
+		return nil, err
 	}
-	return &Opened{Header: *h, Content: content}, nil
+	// Memory is taken as content arrives: a sender who claims a size must have
+	// sent something that makes it up.
+	content, err := io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	return &Opened{Header: a.Header, Content: content}, nil
 }
 
 // AssembleParts is Assemble for parts in memory, in any order.
@@ -87,31 +181,6 @@ func AssembleParts(to Recipient, limit int, parts []*Part) (*Opened, error) {
 		}
 		return nil, fmt.Errorf("%w: part %d is missing", ErrParts, i)
 	})
-}
-
-// decode reads the content from r, which must hold it exactly.
-func decode(r io.Reader, p *payload) ([]byte, error) {
-	if p.Coding == codingZstd {
-		dec, err := zstd.NewReader(r,
-			zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(MaxContent))
-		if err != nil {
-			return nil, contentError(err)
-		}
-		defer dec.Close()
-		r = dec
-	}
-	// Memory is taken as content arrives: a sender who claims a size must have
-	// sent something that makes it up.
-	var content bytes.Buffer
-	n, err := io.Copy(&content, io.LimitReader(r, int64(p.Size)+1))
-	switch {
-	case err != nil:
-		return nil, contentError(err)
-	case uint64(n) != p.Size:
-		return nil, fmt.Errorf("%w: it is not the %d bytes that the sender says", ErrContent, p.Size)
-	}
-	return content.Bytes(), nil
 }
 
 // contentError marks the decompressor's own errors; those of reading the parts

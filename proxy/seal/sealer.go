@@ -5,34 +5,45 @@ import (
 	"crypto/hpke"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"iter"
-
-	"github.com/klauspost/compress/zstd"
 
 	"mailproxy/spool"
 )
 
 // A Message is what is to be sealed.
 type Message struct {
-	ID      ID
-	Kind    Kind
-	Content []byte // at most MaxContent bytes; not changed, kept until sealed
+	ID   ID
+	Kind Kind
+	// Content is what is sealed, at most MaxContent bytes; not changed, kept until
+	// sealed.
+	Content []byte
+	// Open stands in the place of Content for what is not in memory: it returns a
+	// reader of the content, of Size bytes, each time the same. It is read twice,
+	// once to learn its hash and how small it becomes, and once to be sealed.
+	Open func() (io.Reader, error)
+	Size int64
 	// Extensions travel beside the content, authenticated with it; nil for none.
 	// With addresses of the longest kind, about 1,500 bytes of them fit.
 	Extensions map[uint64][]byte
 }
 
-// A Sealer makes the blocks of one message for one recipient, one at a time, so
-// that a large message is held once compressed and not once more in blocks. It
-// is for one goroutine.
+// A Sealer makes the blocks of one message for one recipient, one at a time: of a
+// message that is not in memory it holds little more than a block. It is for one
+// goroutine.
 type Sealer struct {
 	from      Sender
 	to        *spool.Bundle
 	prekey    hpke.PublicKey
 	info      []byte
 	payload   payload
-	data      []byte // the content, encoded
+	open      func() (io.Reader, error)
+	size      int64  // bytes of the content
+	hash      []byte // of the content; nil before it was read
+	coding    uint8
+	coded     int64 // bytes of the content, encoded
 	noiseSize int
 }
 
@@ -40,8 +51,12 @@ type Sealer struct {
 // and trusted. It fails with ErrTooLarge, ErrKeys,
 // or ErrMalformed for a message without a kind.
 func New(m Message, from Sender, to *spool.Bundle) (*Sealer, error) {
-	if len(m.Content) > MaxContent {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(m.Content), MaxContent)
+	if m.Open == nil {
+		m.Size = int64(len(m.Content))
+		m.Open = func() (io.Reader, error) { return bytes.NewReader(m.Content), nil }
+	}
+	if m.Size > MaxContent {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, m.Size, MaxContent)
 	}
 	if m.Kind == 0 {
 		return nil, fmt.Errorf("%w: no kind of content", ErrMalformed)
@@ -57,19 +72,17 @@ func New(m Message, from Sender, to *spool.Bundle) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: recipient's prekey: %w", ErrKeys, err)
 	}
-	data, coding, err := encode(m.Content)
-	if err != nil {
-		return nil, err
-	}
-	hash := sha256.Sum256(m.Content)
 	s := &Sealer{
-		from: from, to: to, prekey: prekey, data: data,
+		from: from, to: to, prekey: prekey, open: m.Open, size: m.Size,
 		info: info(to.Address, to.Identity, to.Prekey.ID),
 		payload: payload{
-			Version: Version, ID: m.ID[:], Hash: hash[:], Size: uint64(len(m.Content)),
-			Coding: coding, Kind: m.Kind, Address: own.Address, Bundle: from.Bundle,
+			Version: Version, ID: m.ID[:], Size: uint64(m.Size),
+			Kind: m.Kind, Address: own.Address, Bundle: from.Bundle,
 			Extensions: m.Extensions,
 		},
+	}
+	if err := s.measure(); err != nil {
+		return nil, err
 	}
 	if err := s.count(); err != nil {
 		return nil, err
@@ -89,7 +102,7 @@ func (s *Sealer) count() error {
 		}
 		size := len(body) + noiseOverhead
 		n := uint32(1)
-		if rest := len(s.data) - (ChunkSize - size); rest > 0 {
+		if rest := s.coded - int64(ChunkSize-size); rest > 0 {
 			n += uint32((rest + ChunkSize - 1) / ChunkSize)
 		}
 		s.noiseSize = size
@@ -103,12 +116,8 @@ func (s *Sealer) count() error {
 // Count returns the number of blocks.
 func (s *Sealer) Count() int { return int(s.payload.Count) }
 
-// Block seals block i, 0 <= i < Count. The same block sealed again has other
-// bytes: who retries must keep what was made first.
-func (s *Sealer) Block(i int) ([]byte, error) {
-	if i < 0 || i >= s.Count() {
-		return nil, fmt.Errorf("seal block %d: there are %d", i, s.Count())
-	}
+// block seals block i, which carries chunk.
+func (s *Sealer) block(i int, chunk []byte) ([]byte, error) {
 	enc, hp, err := hpke.NewSender(s.prekey, kdf(), aead(), s.info)
 	if err != nil {
 		return nil, fmt.Errorf("seal block %d: %w", i, err)
@@ -123,7 +132,7 @@ func (s *Sealer) Block(i int) ([]byte, error) {
 			return nil, fmt.Errorf("seal block 0: sender's message has %d bytes, not %d", len(p.noise), s.noiseSize)
 		}
 	}
-	p.chunk = s.chunk(i)
+	p.chunk = chunk
 	text, err := p.encode()
 	if err != nil {
 		return nil, err
@@ -139,25 +148,73 @@ func (s *Sealer) Block(i int) ([]byte, error) {
 	return block, nil
 }
 
-func (s *Sealer) chunk(i int) []byte {
-	first := ChunkSize - s.noiseSize
-	from, to := 0, first
-	if i > 0 {
-		from, to = first+(i-1)*ChunkSize, first+i*ChunkSize
-	}
-	return s.data[min(from, len(s.data)):min(to, len(s.data))]
-}
-
-// Blocks seals all blocks in order. It ends with the first error.
+// Blocks seals all blocks in order. It ends with the first error. The same block
+// sealed again has other bytes: who retries must keep what was made first.
 func (s *Sealer) Blocks() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		for i := range s.Count() {
-			block, err := s.Block(i)
-			if !yield(block, err) || err != nil {
-				return
-			}
+		c := &cutter{s: s, yield: yield, room: ChunkSize - s.noiseSize}
+		err := s.encode(c)
+		if err == nil {
+			err = c.end()
+		}
+		if err != nil && !c.stopped {
+			yield(nil, err)
 		}
 	}
+}
+
+// A cutter cuts the encoded content that is written to it, and has it sealed.
+type cutter struct {
+	s       *Sealer
+	yield   func([]byte, error) bool
+	next    int // block
+	room    int // bytes that it carries
+	written int64
+	chunk   []byte
+	stopped bool
+}
+
+var errStopped = errors.New("no more blocks are wanted")
+
+// Write implements io.Writer.
+func (c *cutter) Write(b []byte) (int, error) {
+	n := len(b)
+	if c.written += int64(n); c.written > c.s.coded {
+		return 0, errChanged // before there are more blocks than were counted
+	}
+	for len(b) > 0 {
+		if len(c.chunk) == c.room { // there is more than this
+			if err := c.seal(); err != nil {
+				return 0, err
+			}
+		}
+		k := min(len(b), c.room-len(c.chunk))
+		c.chunk = append(c.chunk, b[:k]...)
+		b = b[k:]
+	}
+	return n, nil
+}
+
+// end seals the last block.
+func (c *cutter) end() error {
+	if c.written != c.s.coded {
+		return fmt.Errorf("seal message: it was encoded to %d bytes, and now to %d", c.s.coded, c.written)
+	}
+	return c.seal()
+}
+
+func (c *cutter) seal() error {
+	block, err := c.s.block(c.next, c.chunk)
+	if err != nil {
+		return err
+	}
+	c.next++
+	c.chunk, c.room = c.chunk[:0], ChunkSize
+	if !c.yield(block, nil) {
+		c.stopped = true
+		return errStopped
+	}
+	return nil
 }
 
 // Seal returns all blocks of m, sealed.
@@ -174,29 +231,4 @@ func Seal(m Message, from Sender, to *spool.Bundle) ([][]byte, error) {
 		blocks = append(blocks, block)
 	}
 	return blocks, nil
-}
-
-// window bounds what a decoder needs besides the content itself, in bytes (RFC
-// 8878 section 3.1.1.1.2 recommends that decoders take 8 MiB).
-const window = 1 << 20
-
-// encode compresses content where that makes it smaller. Literals are entropy
-// coded even where nothing repeats: that is what undoes the base64 of an
-// attachment, a quarter of its blocks.
-func encode(content []byte) ([]byte, uint8, error) {
-	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window), zstd.WithSingleSegment(false),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true),
-		zstd.WithAllLitEntropyCompression(true))
-	if err != nil {
-		return nil, 0, fmt.Errorf("compress message: %w", err)
-	}
-	small := enc.EncodeAll(content, nil)
-	if err := enc.Close(); err != nil {
-		return nil, 0, fmt.Errorf("compress message: %w", err)
-	}
-	if len(small) < len(content) {
-		return small, codingZstd, nil
-	}
-	return content, codingRaw, nil
 }
