@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 
 	"mailproxy/internal/address"
 	"mailproxy/internal/store"
@@ -36,7 +37,7 @@ func (s sending) Sender() (seal.Sender, error) {
 	return s.keys.Sender(), nil
 }
 
-func (s sending) Clean(message []byte) ([]byte, error) {
+func (s sending) Clean(message io.Reader) (*outbox.Cleaned, error) {
 	s.mu.Lock()
 	name := s.record.DisplayName
 	s.mu.Unlock()
@@ -44,7 +45,7 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := headers.Outgoing(message, headers.Policy{
+	result, rewritten, err := headers.Rewrite(message, headers.Policy{
 		Sender: headers.Mailbox{Address: s.keys.Address(), Name: name},
 		Seen: func(id string) bool {
 			seen, err := mail.HasMessageID(id)
@@ -59,13 +60,18 @@ func (s sending) Clean(message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if result.Leaks != 0 {
-		// The mail is sent whether or not this can be told.
-		if err := s.tellLeaks(result.Leaks); err != nil {
-			s.d.log.Error("proxy: a warning could not be stored", "err", err)
-		}
-	}
-	return result.Message, nil
+	return &outbox.Cleaned{
+		Message: rewritten, OriginalID: result.OriginalMessageID,
+		Accepted: func() {
+			if result.Leaks == 0 {
+				return
+			}
+			// The mail is sent whether or not this can be told.
+			if err := s.tellLeaks(result.Leaks); err != nil {
+				s.d.log.Error("proxy: a warning could not be stored", "err", err)
+			}
+		},
+	}, nil
 }
 
 // otherID makes of a look-up in the mailbox one of the header policy, which has no
@@ -228,12 +234,13 @@ func (r receiving) doubts(c *contacts.Contact) bool {
 	return c.State != contacts.StateVerified && r.d.logs.Doubted(c.Address)
 }
 
-func (r receiving) Receive(content []byte, sender string, known contacts.State) []byte {
+func (r receiving) Receive(content io.Reader, sender string, known contacts.State) (io.Reader, error) {
 	by := headers.Seal{Address: sender, State: headers.State(known.String())}
 	if mail, err := r.d.mail.Account(r.keys.Address()); err == nil { // else there is no mail to answer
 		by.SentFrom = r.otherID(mail.SentFrom)
 	}
-	return headers.Incoming(content, by).Message
+	_, mail, err := headers.Arrive(content, by)
+	return mail, err
 }
 
 func (r receiving) Confirm(tx *store.Tx, from string, id seal.ID) error {

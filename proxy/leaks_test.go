@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -51,10 +52,15 @@ func TestLeaksAreToldOncePerKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := sending{d.account(me)}.Clean(msg)
+		cleaned, err := sending{d.account(me)}.Clean(bytes.NewReader(msg))
 		if err != nil {
 			t.Fatal(err)
 		}
+		out, err := io.ReadAll(cleaned.Message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cleaned.Accepted()
 		if _, body, _ := bytes.Cut(msg, []byte("\r\n\r\n")); !bytes.HasSuffix(out, body) {
 			t.Errorf("%s is changed", name)
 		}

@@ -1,8 +1,10 @@
 package headers
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -71,19 +73,39 @@ func isReceiverOnly(key string) bool {
 	return false
 }
 
-// Incoming returns an opened mail without the fields that only the receiver may
-// set, and with ours at the top. All other fields stay as they are. It takes any
-// bytes: what its sender made of a mail is no reason to lose it.
+// Incoming rewrites a mail that is in memory: see Arrive. Arrived has it as Message.
 func Incoming(msg []byte, s Seal) *Arrived {
-	fields, body, bad := split(msg)
-	out := &Arrived{FromMatches: fromIs(fields, s.Address), Damaged: bad != nil}
+	a, out, err := Arrive(bytes.NewReader(msg), s)
+	w := bytes.NewBuffer(make([]byte, 0, len(msg)+len(msg)/32+256))
+	if err == nil {
+		_, err = w.ReadFrom(out)
+	}
+	if err != nil {
+		panic(err) // reading memory does not fail
+	}
+	a.Message = w.Bytes()
+	return a
+}
+
+// Arrive reads the header of an opened mail from msg. The reader that it returns
+// yields the mail without the fields that only the receiver may set, and with ours at
+// the top. All other fields stay as they are. It takes any bytes: what its sender made
+// of a mail is no reason to lose it; what lies beyond MaxHeader of a header is body. It
+// holds some KiB at a time, and the header. All errors are those of msg.
+func Arrive(msg io.Reader, s Seal) (*Arrived, io.Reader, error) {
+	in := bufio.NewReaderSize(msg, bufferSize)
+	head, over, err := readHeader(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	fields, rest, bad := split(head)
+	a := &Arrived{FromMatches: fromIs(fields, s.Address), Damaged: bad != nil || over != nil}
 
 	from := "differs"
-	if out.FromMatches {
+	if a.FromMatches {
 		from = "same"
 	}
 	var w bytes.Buffer
-	w.Grow(len(msg) + len(msg)/32 + 256)
 	fmt.Fprintf(&w, "%s: %s; address=%s; from=%s\r\n", SenderField, s.State, s.Address, from)
 	references := s.references(fields)
 	for _, f := range fields {
@@ -92,8 +114,10 @@ func Incoming(msg []byte, s Seal) *Arrived {
 		}
 	}
 	w.WriteString(references + "\r\n")
-	out.Message = appendCRLF(w.Bytes(), body)
-	return out
+	if len(rest)+len(over) > 0 {
+		in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), bytes.NewReader(over), in), bufferSize)
+	}
+	return a, io.MultiReader(&w, &crlfReader{in: in, see: io.Discard}), nil
 }
 
 // references returns a References field which has, beside the ids of mail that this

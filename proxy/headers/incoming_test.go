@@ -1,8 +1,12 @@
 package headers
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 const ours = "X-Mailproxy-Sender: pinned; address=alice@north.test; from=same\r\n"
@@ -57,5 +61,43 @@ func TestIncoming(t *testing.T) {
 				t.Errorf("FromMatches %v, Damaged %v", got.FromMatches, got.Damaged)
 			}
 		})
+	}
+}
+
+// TestArriveInPieces: a mail that comes in pieces is taken as one in memory, whatever
+// its sender made of it.
+func TestArriveInPieces(t *testing.T) {
+	by := Seal{Address: "alice@north.test", State: StatePinned}
+	long := "X: " + strings.Repeat("y", MaxHeader)
+	for name, in := range map[string]string{
+		"usual":       "From: alice@north.test\r\nReceived: x\r\n\r\nbody\nline\r\n",
+		"empty":       "",
+		"header only": "From: alice@north.test",
+		"flaw":        "From: alice@north.test\r\nno field\r\nReceived: x\r\n\r\nbody",
+		"long header": "From: alice@north.test\n" + long + "\nReceived: x\n\nbody\n",
+		"long line":   long,
+		"large":       "From: alice@north.test\r\n\r\n" + strings.Repeat("a line\n", 3*bufferSize),
+	} {
+		whole := Incoming([]byte(in), by)
+		a, r, err := Arrive(iotest.OneByteReader(strings.NewReader(in)), by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || !bytes.Equal(got, whole.Message) || a.FromMatches != whole.FromMatches || a.Damaged != whole.Damaged {
+			t.Errorf("%s: %d bytes in pieces, %d at once, %+v, %v", name, len(got), len(whole.Message), a, err)
+		}
+		if long := strings.HasPrefix(name, "long"); a.Damaged != (long || name == "flaw") {
+			t.Errorf("%s: damaged is %v", name, a.Damaged)
+		}
+		// Nothing is lost, and what is not believed is body.
+		_, body, _ := bytes.Cut(got, []byte("\r\n\r\n"))
+		if want := strings.ReplaceAll(in[strings.Index(in, "\n")+1:], "\n", "\r\n"); name == "long header" && string(body) != want {
+			t.Errorf("the body has %d bytes, want %d", len(body), len(want))
+		}
+	}
+	broken := errors.New("disk is gone")
+	if _, _, err := Arrive(iotest.ErrReader(broken), by); !errors.Is(err, broken) {
+		t.Errorf("a reader that fails: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func Outgoing(msg []byte, p Policy) (*Result, error) {
 // cannot be read as an address; the envelope says who gets the mail, not they.
 func Rewrite(msg io.Reader, p Policy) (*Result, io.Reader, error) {
 	in := bufio.NewReaderSize(msg, bufferSize)
-	head, whole, err := readHeader(in)
+	head, over, err := readHeader(in)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,7 +65,7 @@ func Rewrite(msg io.Reader, p Policy) (*Result, io.Reader, error) {
 	if bad != nil {
 		return nil, nil, badHeader("Line %d of the message's header %s.", bad.line, bad.reason)
 	}
-	if !whole {
+	if over != nil {
 		return nil, nil, badHeader("The message's header has more than the %d bytes that are taken.", MaxHeader)
 	}
 	w := writer{fields: fields}

@@ -121,23 +121,24 @@ func appendCRLF(dst, b []byte) []byte {
 const bufferSize = 32 << 10
 
 // readHeader reads the header of a message and the blank line behind it. Of one that
-// is larger than MaxHeader it returns the whole lines before that, and false.
-func readHeader(r *bufio.Reader) (head []byte, whole bool, err error) {
+// is larger than MaxHeader it returns the whole lines before that, and in over what it
+// has read beyond them; else over is nil.
+func readHeader(r *bufio.Reader) (head, over []byte, err error) {
 	for start := 0; ; {
 		part, err := r.ReadSlice('\n')
 		head = append(head, part...)
 		switch {
 		case len(head) > MaxHeader:
-			return head[:start], false, nil
+			return head[:start], head[start:], nil
 		case errors.Is(err, io.EOF):
-			return head, true, nil
+			return head, nil, nil
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err != nil:
-			return nil, false, err
+			return nil, nil, err
 		}
 		if line := head[start:]; len(line) == 1 || len(line) == 2 && line[0] == '\r' {
-			return head, true, nil
+			return head, nil, nil
 		}
 		start = len(head)
 	}

@@ -3,17 +3,25 @@ package inbox
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"mailproxy/internal/store"
 	"mailproxy/proxy/contacts"
+	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/seal"
 )
 
+// maxOther bounds the content of a message that is no mail, in bytes.
+const maxOther = 64 << 10
+
 // deliver verifies a complete message and puts it where it belongs. in.mu is
 // held. It returns nil when the message needs no more attention now: delivered,
 // rejected for good, or held.
+//
+// The content is read twice: nothing that its sender says is taken in before all of
+// it is verified, and it is not held in between.
 func (in *Inbox) deliver(id seal.ID, p *partial) error {
 	opened, err := in.open(id)
 	if err != nil {
@@ -50,10 +58,13 @@ func (in *Inbox) deliver(id seal.ID, p *partial) error {
 	return in.reject(id, p)
 }
 
-// open assembles and verifies a message. It returns nil and no error for one that
-// does not verify.
-func (in *Inbox) open(id seal.ID) (*seal.Opened, error) {
-	opened, err := seal.Assemble(in.cfg.Account.Recipient(), seal.MaxContent, func(i uint32) (*seal.Part, error) { return in.part(id, i) })
+// open puts a message together and verifies it. It returns nil and no error for one
+// that does not verify.
+func (in *Inbox) open(id seal.ID) (*seal.Assembly, error) {
+	opened, err := seal.Begin(in.cfg.Account.Recipient(), seal.MaxContent, func(i uint32) (*seal.Part, error) { return in.part(id, i) })
+	if err == nil {
+		err = opened.Verify()
+	}
 	if errors.Is(err, errStore) {
 		return nil, fmt.Errorf("put a message together: %w", err)
 	}
@@ -92,7 +103,7 @@ func (in *Inbox) reject(id seal.ID, p *partial) error {
 }
 
 // place puts an admitted message where its kind belongs.
-func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Opened, known contacts.State) error {
+func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Assembly, known contacts.State) error {
 	switch opened.Kind {
 	case seal.KindMail:
 		return in.placeMail(id, p, opened, known)
@@ -105,9 +116,9 @@ func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Opened, known contac
 	return in.reject(id, p)
 }
 
-func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Opened, known contacts.State) error {
+func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known contacts.State) error {
 	sender := opened.Sender.Address
-	staged, err := in.cfg.Mailbox.Stage(in.cfg.Account.Receive(opened.Content, sender, known))
+	staged, err := in.stage(opened, sender, known)
 	if err != nil {
 		return fmt.Errorf("store mail: %w", err)
 	}
@@ -129,8 +140,30 @@ func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Opened, known co
 	return nil
 }
 
-func (in *Inbox) placeReceipt(id seal.ID, p *partial, opened *seal.Opened) error {
-	of, err := outbox.ParseReceipt(opened.Content)
+// stage gives a mail to the mailbox as it comes out of its parts.
+func (in *Inbox) stage(opened *seal.Assembly, sender string, known contacts.State) (*mailbox.Staged, error) {
+	content, err := opened.Content()
+	if err != nil {
+		return nil, err
+	}
+	received, err := in.cfg.Account.Receive(content, sender, known)
+	var staged *mailbox.Staged
+	if err == nil {
+		staged, err = in.cfg.Mailbox.StageReader(received)
+	}
+	return staged, errors.Join(err, content.Close())
+}
+
+func (in *Inbox) placeReceipt(id seal.ID, p *partial, opened *seal.Assembly) error {
+	content, err := opened.Content()
+	if err != nil {
+		return fmt.Errorf("read receipt: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(content, maxOther))
+	if err = errors.Join(err, content.Close()); err != nil {
+		return fmt.Errorf("read receipt: %w", err)
+	}
+	of, err := outbox.ParseReceipt(raw)
 	if err != nil {
 		in.log.Warn("inbox: a receipt is malformed and was dropped", "err", err)
 		return in.reject(id, p)

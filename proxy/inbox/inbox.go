@@ -10,6 +10,7 @@ package inbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -48,8 +49,9 @@ type Account interface {
 	Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, contacts.Verdict, error)
 	// Judge says what is to be done now with mail that was held.
 	Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error)
-	// Receive applies the header policy to mail on its way into the mailbox.
-	Receive(content []byte, sender string, known contacts.State) []byte
+	// Receive applies the header policy to mail on its way into the mailbox, while it
+	// is read. All errors are those of content.
+	Receive(content io.Reader, sender string, known contacts.State) (io.Reader, error)
 	// Confirm notes in tx that the recipient from has the message with that id.
 	Confirm(tx *store.Tx, from string, id seal.ID) error
 	// Receipt queues in tx a receipt for a message of to, if the account sends any.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
@@ -80,7 +81,9 @@ func (r *receiver) Judge(tx *store.Tx, sender string, identity []byte, fetches u
 	return r.book.Judge(tx, sender, identity, fetches)
 }
 
-func (r *receiver) Receive(content []byte, _ string, _ contacts.State) []byte { return content }
+func (r *receiver) Receive(content io.Reader, _ string, _ contacts.State) (io.Reader, error) {
+	return content, nil
+}
 
 func (r *receiver) Confirm(*store.Tx, string, seal.ID) error { return nil }
 

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"io"
 	"strings"
 
 	"mailproxy/internal/address"
@@ -21,8 +22,9 @@ type Account interface {
 	Owns(address string) bool
 	// Network is the engine by which the account's mail leaves.
 	Network() mixclient.Network
-	// Clean applies the header policy. Its error is a *refusal.Error.
-	Clean(message []byte) ([]byte, error)
+	// Clean applies the header policy to a message while that is read. Its error, and
+	// that of reading what it returns, is a *refusal.Error or the message's own.
+	Clean(message io.Reader) (*Cleaned, error)
 	// Sender returns the keys to authenticate with.
 	Sender() (seal.Sender, error)
 	// Bundle returns the key bundle to seal to, if a fresh one is known. It
@@ -47,6 +49,15 @@ type Account interface {
 	// note, is called in the transaction by which the message is sealed; its
 	// ErrSuperseded has Beside asked anew.
 	Beside(kind seal.Kind, address string) (extensions map[uint64][]byte, told func(*store.Tx) error, err error)
+}
+
+// A Cleaned message is one as it is to be sealed.
+type Cleaned struct {
+	Message io.Reader
+	// OriginalID is the Message-ID by which the mail program knows it; may be empty.
+	OriginalID string
+	// Accepted is called once the message was read to io.EOF and accepted; may be nil.
+	Accepted func()
 }
 
 // parseAddress cuts an address of the network into its canonical parts.

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,8 +12,6 @@ import (
 	"mailproxy/mixclient"
 	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/progress"
-	"mailproxy/proxy/report"
-	"mailproxy/proxy/seal"
 	"mailproxy/spool"
 	"mailproxy/spool/client"
 )
@@ -202,96 +199,6 @@ func (o *Outbox) prepareQueued(a Account, p *part) (unknown bool) {
 	return p.unknown
 }
 
-// seal makes the blocks of p and commits them and the message id, before any of
-// them is sent.
-func (o *Outbox) seal(a Account, p *part, to *spool.Bundle) {
-	next, err := o.writeBlocks(a, p, to)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	defer o.stir()
-	p.busy, o.sealing = false, false
-	if err != nil {
-		switch {
-		case errors.Is(err, seal.ErrTooLarge):
-			o.fail(p, err)
-			return
-		case errors.Is(err, errNothing):
-			p.fate = &fate{reason: report.Delivered, silent: true}
-			o.end(p)
-			return
-		case errors.Is(err, ErrSuperseded):
-			return // it comes to its turn again at once
-		}
-		o.log.Error("outbox: sealing failed", "err", err)
-		o.refused(p, err)
-		return
-	}
-	p.recipient = next
-	p.missing = int(next.Count)
-	for i := range next.Count {
-		p.fresh = append(p.fresh, i)
-	}
-	o.cfg.Observe.Tell(progress.Event{
-		Kind: progress.Sealed, At: o.cfg.Now(), Account: p.job.message.Account, Recipient: p.Address,
-		Outbox: p.job.id.String(), Message: p.Sealed, Count: p.Count,
-	})
-}
-
-// writeBlocks returns p's record as it then stands on disk. Only the job's
-// message and p's number and record are read, which nobody changes while p is
-// busy.
-func (o *Outbox) writeBlocks(a Account, p *part, to *spool.Bundle) (recipient, error) {
-	next := p.recipient
-	if err := o.cfg.Store.Room(); err != nil {
-		return next, err // later, when there is some
-	}
-	content, err := o.content(p.job.id, p.job.message.Size)
-	if err != nil {
-		return next, err
-	}
-	sender, err := a.Sender()
-	if err != nil {
-		return next, err
-	}
-	kind := p.job.message.Kind
-	beside, told, err := a.Beside(kind, p.Address)
-	if err != nil {
-		return next, err
-	}
-	if kind == seal.KindKey && len(beside) == 0 {
-		return next, errNothing
-	}
-	next.Sealed = newSealID()
-	s, err := seal.New(seal.Message{ID: next.Sealed, Kind: kind, Content: content, Extensions: beside}, sender, to)
-	if err != nil {
-		return next, err
-	}
-	next.Count, next.Spool, next.State = uint32(s.Count()), to.Spool, Sealed
-	err = o.inBatches(s.Count(), func(tx *store.Tx, i int) error {
-		b, err := s.Block(i)
-		if err != nil {
-			return err
-		}
-		return tx.Set(key(kindBlock, p.job.id, p.number, uint32(i)), b)
-	})
-	if err != nil {
-		return next, err
-	}
-	err = o.cfg.Store.Update(func(tx *store.Tx) error {
-		where := key(kindRecipient, p.job.id, p.number)
-		if err := tx.Set(sealedKey(next.Sealed), where[len(prefix(kindRecipient)):]); err != nil {
-			return err
-		}
-		if told != nil {
-			if err := told(tx); err != nil {
-				return err
-			}
-		}
-		return put(tx, where, &next)
-	})
-	return next, err
-}
-
 // appendBlock appends one block to the recipient's spool. gone is called once
 // the query has its slot.
 func (o *Outbox) appendBlock(ctx context.Context, network mixclient.Network, t *task, gone func()) {
@@ -384,10 +291,4 @@ func (o *Outbox) appendOnce(ctx context.Context, network mixclient.Network, r re
 	proof := laneProof(lane, spool.ServiceOf(domain), r.Spool, block, paid)
 	_, err = client.New(network, service, client.Signing{}).Append(ctx, r.Spool, block, proof)
 	return err
-}
-
-// newSealID draws the id by which the recipient knows a message.
-func newSealID() (id seal.ID) {
-	rand.Read(id[:]) // never fails
-	return id
 }

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -145,7 +144,7 @@ func noteToldDelay(tx *store.Tx, k []byte) error {
 }
 
 func (o *Outbox) reportOn(id ID, m message, r recipient, f fate) ([]byte, error) {
-	original, err := o.content(id, m.Size)
+	original, err := o.beginning(id)
 	if err != nil {
 		return nil, err
 	}
@@ -274,13 +273,9 @@ func (o *Outbox) dropBody(j *job) {
 	}
 	next := *j.message
 	o.wg.Go(func() {
-		content, err := o.content(j.id, next.Size)
+		content, err := o.beginning(j.id)
 		if err == nil {
-			if end := bytes.Index(content, []byte("\r\n\r\n")); end >= 0 {
-				content = content[:min(end+4, chunkSize)]
-			} else {
-				content = content[:min(len(content), chunkSize)]
-			}
+			content = content[:headerSize(content)]
 			next.Size, next.HeaderOnly = int64(len(content)), true
 			err = o.cfg.Store.Update(func(tx *store.Tx) error {
 				if ok, err := tx.Has(key(kindMessage, j.id)); err != nil || !ok {

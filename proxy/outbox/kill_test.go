@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -232,7 +233,7 @@ func (w *killWatch) look() {
 				return err
 			}
 			id := ID(i.Key[len(prefix(kindMessage)):])
-			content, err := o.content(id, m.Size)
+			content, err := io.ReadAll(o.content(id))
 			if err != nil {
 				return err
 			}

@@ -23,13 +23,10 @@
 package outbox
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -269,130 +266,10 @@ func (o *Outbox) CheckRecipient(ctx context.Context, account, rcpt string) error
 	return refusal.New(550, [3]int{5, 1, 2}, "%s is outside this private network, which reaches its own providers only; write to %s from your ordinary mail account", rcpt, rcpt)
 }
 
-// Submit takes over the message that msg reads. When it returns nil, the message
-// is on disk, synced. The error is a *refusal.Error, or the reader's.
-func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error {
-	a, ok := o.cfg.Account(s.Account)
-	if !ok {
-		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", s.Account)
-	}
-	raw, err := io.ReadAll(io.LimitReader(msg, MaxMessage+1))
-	if err != nil {
-		return err
-	}
-	if len(raw) > MaxMessage {
-		return refusal.New(552, [3]int{5, 3, 4}, "the message is larger than %d MB, the most this network carries", MaxMessage>>20)
-	}
-	clean, err := a.Clean(raw)
-	if err != nil {
-		return err
-	}
-	if len(clean) > MaxMessage {
-		return refusal.New(552, [3]int{5, 3, 4}, "the message is larger than %d MB with its line endings made CRLF", MaxMessage>>20)
-	}
-	now := o.cfg.Now()
-	id := newID(now)
-	m := &message{
-		Version: recordVersion, Account: a.Address(), Kind: seal.KindMail, Submitted: now.UnixMilli(),
-		EnvelopeID: s.EnvelopeID, Return: s.Return, Size: int64(len(clean)),
-	}
-	var sent *mailbox.SentMail
-	if s.From != "" { // else it is a receipt that a program wrote, and nobody's mail
-		m.MessageID = mailbox.MessageID(clean)
-		bcc := bccFor(clean, s.Addresses())
-		sent = &mailbox.SentMail{
-			ID: m.MessageID, Original: mailbox.MessageID(raw), Keywords: []string{mailbox.KeywordQueued},
-			Copy: func() io.Reader { return io.MultiReader(bytes.NewReader(bcc), bytes.NewReader(clean)) },
-		}
-	}
-	var rs []recipient
-	for _, r := range s.Recipients {
-		name, domain, err := parseAddress(r.Address)
-		if err != nil {
-			return refusal.New(553, [3]int{5, 1, 3}, "%q is not an address of this network", r.Address)
-		}
-		notify := r.Notify
-		if s.From == "" {
-			notify = NotifyNever // nobody is told (RFC 5321 section 4.5.5)
-		}
-		rs = append(rs, recipient{
-			Version: recordVersion, Address: name + "@" + domain, Notify: notify,
-			Original: r.Original, OriginalType: r.OriginalType, State: Queued,
-		})
-	}
-	if err := o.accept(id, m, rs, clean, sent); err != nil {
-		if errors.Is(err, store.ErrFull) {
-			return &refusal.Error{Code: 452, Enhanced: [3]int{4, 3, 1}, Text: "there is no room on the disk; free some and send again", Err: err}
-		}
-		return &refusal.Error{Code: 451, Enhanced: [3]int{4, 3, 0}, Text: "the message could not be stored; nothing was sent, try again", Err: err}
-	}
-	for _, r := range rs {
-		o.cfg.Observe.Tell(progress.Event{Kind: progress.Submitted, At: o.cfg.Now(), Account: m.Account, Recipient: r.Address, Outbox: id.String()})
-	}
-	return nil
-}
-
-// accept writes a message and makes it a job. Content first, in transactions of
-// its own; the last one, which has the records and the copy in Sent, is what makes it
-// exist.
-func (o *Outbox) accept(id ID, m *message, rs []recipient, content []byte, sent *mailbox.SentMail) error {
-	if err := o.cfg.Store.Room(); err != nil {
-		return err
-	}
-	m.Recipients = uint32(len(rs))
-	for i, rest := uint32(0), content; len(rest) > 0; i++ {
-		chunk := rest[:min(chunkSize, len(rest))]
-		rest = rest[len(chunk):]
-		if err := o.cfg.Store.Update(func(tx *store.Tx) error { return tx.Set(key(kindContent, id, i), chunk) }); err != nil {
-			return err
-		}
-	}
-	j := &job{id: id, message: m}
-	err := o.putSent(m.Account, sent, func(show func(tx *store.Tx) error) error {
-		return o.cfg.Store.Update(func(tx *store.Tx) error {
-			for i := range rs {
-				if err := put(tx, key(kindRecipient, id, uint32(i)), &rs[i]); err != nil {
-					return err
-				}
-			}
-			if err := show(tx); err != nil {
-				return err
-			}
-			return put(tx, key(kindMessage, id), m)
-		})
-	})
-	if err != nil {
-		return err
-	}
-	for i, r := range rs {
-		j.parts = append(j.parts, newPart(j, uint32(i), r))
-	}
-	o.mu.Lock()
-	o.add(j)
-	o.mu.Unlock()
-	return nil
-}
-
 // stir wakes the dispatchers. It must be called with mu held.
 func (o *Outbox) stir() {
 	close(o.wake)
 	o.wake = make(chan struct{})
-}
-
-// content reads a message's bytes.
-func (o *Outbox) content(id ID, size int64) ([]byte, error) {
-	b := make([]byte, 0, size)
-	err := o.cfg.Store.View(func(tx *store.Tx) error {
-		return tx.Iterate(store.Range{Prefix: key(kindContent, id), Values: true}, func(i store.Item) error {
-			v, err := i.Value()
-			b = append(b, v...)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read message from outbox: %w", err)
-	}
-	return b, nil
 }
 
 // Close waits for what the outbox has begun. The contexts given to Run must have
