@@ -6,6 +6,7 @@ import (
 
 	"mailproxy/internal/address"
 	"mailproxy/mixclient"
+	"mailproxy/proxy/inbox"
 	"mailproxy/proxy/outbox"
 )
 
@@ -15,22 +16,29 @@ type Status struct {
 	Listen   map[string]string `json:"listen"` // by protocol
 	Waiting  int               `json:"outbox"` // recipients whose mail is not in a spool yet
 	Receipts int               `json:"unconfirmed"`
+	// Sending are the mails that are not in all recipients' spools yet, the oldest first.
+	Sending []outbox.Mail `json:"sending,omitempty"`
 	// Alarms are what is wrong with providers' logs of keys, until it is dismissed.
 	Alarms []Alarm `json:"alarms,omitempty"`
 	// Paying are messages to new recipients that are paid for with computing time.
 	Paying []outbox.Payment `json:"paying,omitempty"`
 }
 
+// An Arrival is a message of which not all is here yet.
+type Arrival = inbox.Arrival
+
 // AccountStatus describes one account.
 type AccountStatus struct {
-	Address    string        `json:"address"`
-	Registered bool          `json:"registered"`
-	Problem    string        `json:"problem,omitempty"`
-	Ending     string        `json:"ending,omitempty"` // "revoked" or "deleted"
-	Incomplete int           `json:"incomplete"`       // messages of which parts are missing
-	Held       int           `json:"held"`             // messages whose sender's key changed or is in doubt
-	Blocked    uint64        `json:"blocked"`          // mails of blocked contacts that were dropped since the start
-	Network    NetworkStatus `json:"network"`
+	Address    string `json:"address"`
+	Registered bool   `json:"registered"`
+	Problem    string `json:"problem,omitempty"`
+	Ending     string `json:"ending,omitempty"` // "revoked" or "deleted"
+	Incomplete int    `json:"incomplete"`       // messages of which parts are missing
+	// Arriving are those messages, the oldest first, and a hundred of them at most.
+	Arriving []Arrival `json:"arriving,omitempty"`
+	Held     int             `json:"held"`    // messages whose sender's key changed or is in doubt
+	Blocked  uint64          `json:"blocked"` // mails of blocked contacts that were dropped since the start
+	Network  NetworkStatus   `json:"network"`
 	// SharesWith is the first account that is carried by the same client, if that
 	// is another: Network is of both together.
 	SharesWith string `json:"shares_network_with,omitempty"`
@@ -64,6 +72,7 @@ func (d *Daemon) Status() Status {
 	s.Waiting, s.Receipts = d.outbox.Count()
 	s.Alarms = d.alarms()
 	s.Paying = d.outbox.Payments()
+	s.Sending = d.outbox.Sending()
 	carried := map[mixclient.Network]AccountStatus{}
 	for _, a := range d.list() {
 		st := a.status()
@@ -94,6 +103,7 @@ func (a *account) status() AccountStatus {
 		return s
 	}
 	s.Incomplete, s.Held = a.inbox.Waiting()
+	s.Arriving = a.inbox.Arriving()
 	s.Blocked = a.inbox.Counters.Blocked.Load()
 	n := a.network.Status()
 	s.Network = NetworkStatus{

@@ -225,6 +225,7 @@ func (s *statusCmd) Run(ctx context.Context) error {
 	}
 	fmt.Printf("SMTP %s, IMAP %s, POP3 %s\n", st.Listen["smtp"], st.Listen["imap"], st.Listen["pop3"])
 	fmt.Printf("outbox: %d on the way, %d in recipients' spools without a receipt yet\n", st.Waiting, st.Receipts)
+	printSending(st.Sending)
 	for _, p := range st.Paying {
 		fmt.Printf("  to %s, a new recipient: paying with computing time, %d of %d blocks\n", p.Recipient, p.Paid, p.Blocks)
 	}
@@ -243,6 +244,7 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		}
 		if a.Incomplete > 0 {
 			fmt.Printf("  %d messages are arriving\n", a.Incomplete)
+			printArriving(a.Arriving)
 		}
 		if a.SharesWith != "" {
 			fmt.Printf("  over the same connection as %s, at no further cost\n", a.SharesWith)

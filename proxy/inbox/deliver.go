@@ -52,6 +52,7 @@ func (in *Inbox) deliver(id seal.ID, p *partial) error {
 	case verdict == contacts.Hold:
 		in.Counters.Held.Add(1)
 		p.held = &holding{sender: opened.Sender.Address, identity: opened.Sender.Identity, fetches: contact.Fetches}
+		in.shown.put(id, p)
 		return nil
 	}
 	in.log.Warn("inbox: a message was sealed with a key that is not its sender's, and was dropped")
@@ -90,6 +91,7 @@ func (in *Inbox) judge(id seal.ID, p *partial) error {
 		return nil
 	case contacts.Deliver:
 		p.held = nil
+		in.shown.put(id, p)
 		return in.deliver(id, p)
 	}
 	p.held = nil
@@ -192,7 +194,6 @@ func (in *Inbox) finish(id seal.ID, p *partial, what func(*store.Tx) error) erro
 	if err != nil {
 		return fmt.Errorf("deliver message: %w", err)
 	}
-	in.parts -= len(p.have)
-	delete(in.partial, id)
+	in.forgetPartial(id)
 	return nil
 }

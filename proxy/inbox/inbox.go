@@ -93,6 +93,8 @@ type Inbox struct {
 	mu      sync.Mutex // guards partial and parts, and is held while a message is stored
 	partial map[seal.ID]*partial
 	parts   int
+
+	shown shown // the same for who looks on, and must not wait for a large mail
 }
 
 // partial is a message that is not complete, or is held.
@@ -208,6 +210,7 @@ func (in *Inbox) store(part *seal.Part, cursor uint64) error {
 	p.have[part.Index] = true
 	in.parts++
 	in.partial[part.ID] = p
+	in.shown.put(part.ID, p)
 	if len(p.have) < int(p.count) {
 		return nil
 	}
@@ -274,18 +277,4 @@ func (in *Inbox) Decided(sender string) error {
 		}
 	}
 	return nil
-}
-
-// Waiting returns how many messages are incomplete and how many are held.
-func (in *Inbox) Waiting() (incomplete, held int) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	for _, p := range in.partial {
-		if p.held != nil {
-			held++
-		} else {
-			incomplete++
-		}
-	}
-	return incomplete, held
 }

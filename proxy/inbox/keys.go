@@ -46,7 +46,7 @@ func (in *Inbox) partKey(id seal.ID, i uint32) []byte {
 
 // load reads heads and which parts are there.
 func (in *Inbox) load() error {
-	return in.cfg.Store.View(func(tx *store.Tx) error {
+	err := in.cfg.Store.View(func(tx *store.Tx) error {
 		heads := in.key(kindHead)
 		err := tx.Iterate(store.Range{Prefix: heads, Values: true}, func(i store.Item) error {
 			v, err := i.Value()
@@ -78,6 +78,10 @@ func (in *Inbox) load() error {
 			return nil
 		})
 	})
+	for id, p := range in.partial {
+		in.shown.put(id, p)
+	}
+	return err
 }
 
 func (in *Inbox) putHead(tx *store.Tx, id seal.ID, p *partial) error {
@@ -123,8 +127,7 @@ func (in *Inbox) drop(id seal.ID) error {
 	if err := in.cfg.Store.Update(func(tx *store.Tx) error { return in.removeTx(tx, id) }); err != nil {
 		return fmt.Errorf("give up an incomplete message: %w", err)
 	}
-	in.parts -= len(in.partial[id].have)
-	delete(in.partial, id)
+	in.forgetPartial(id)
 	return nil
 }
 

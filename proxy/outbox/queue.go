@@ -68,6 +68,24 @@ func (o *Outbox) Queue(account string) ([]Mail, error) {
 	return list, nil
 }
 
+// Sending lists the mails that are not in the spools of all their recipients yet, the
+// oldest first, without their subjects.
+func (o *Outbox) Sending() []Mail {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []Mail
+	for _, j := range o.jobs {
+		if j.message.Kind == seal.KindMail && slices.ContainsFunc(j.parts, (*part).unsent) {
+			list = append(list, o.describe(j))
+		}
+	}
+	slices.SortFunc(list, func(x, y Mail) int { return cmp.Compare(x.ID, y.ID) })
+	return list
+}
+
+// unsent reports whether p is not in the spool yet. o.mu must be held.
+func (p *part) unsent() bool { return p.State == Queued || p.State == Held || p.State == Sealed }
+
 // Mail describes one mail, by its id or its Message-ID. It returns ErrNoMail if it is
 // not, or no longer, on its way.
 func (o *Outbox) Mail(id string) (Mail, error) {
