@@ -35,10 +35,10 @@ type AccountStatus struct {
 	Ending     string `json:"ending,omitempty"` // "revoked" or "deleted"
 	Incomplete int    `json:"incomplete"`       // messages of which parts are missing
 	// Arriving are those messages, the oldest first, and a hundred of them at most.
-	Arriving []Arrival `json:"arriving,omitempty"`
-	Held     int             `json:"held"`    // messages whose sender's key changed or is in doubt
-	Blocked  uint64          `json:"blocked"` // mails of blocked contacts that were dropped since the start
-	Network  NetworkStatus   `json:"network"`
+	Arriving []Arrival     `json:"arriving,omitempty"`
+	Held     int           `json:"held"`    // messages whose sender's key changed or is in doubt
+	Blocked  uint64        `json:"blocked"` // mails of blocked contacts that were dropped since the start
+	Network  NetworkStatus `json:"network"`
 	// SharesWith is the first account that is carried by the same client, if that
 	// is another: Network is of both together.
 	SharesWith string `json:"shares_network_with,omitempty"`
