@@ -83,6 +83,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	mux.HandleFunc("POST "+pathAlarm, func(w http.ResponseWriter, r *http.Request) {
 		d.answer(w, struct{}{}, d.dismissFromControl(r))
 	})
+	d.serveMail(mux)
 	return socket(d.opt.Dir).Serve(ctx, mux)
 }
 

@@ -15,6 +15,7 @@ type cli struct {
 	Contact contactCmd `cmd:"" help:"List, block and unblock whom your accounts know."`
 	Queue   queueCmd   `cmd:"" help:"List, show, withdraw and retry mail that is on its way."`
 	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
+	Mailbox mailboxCmd `cmd:"" help:"Check, repair, export and import the mail on this computer."`
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
 	Cert    certCmd    `cmd:"" help:"Show, export and install the certificate by which mail programs know this daemon."`
 	Store   storeCmd   `cmd:"" help:"Say and change how what is kept on this computer is encrypted."`

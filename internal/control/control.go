@@ -220,6 +220,20 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if err != nil {
 		return err
 	}
+	return decode(resp, out)
+}
+
+// Send is Do for a request whose body is a stream, which the daemon may read for as
+// long as it takes.
+func (c *Client) Send(ctx context.Context, path string, body io.Reader, out any) error {
+	resp, err := c.request(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return err
+	}
+	return decode(resp, out)
+}
+
+func decode(resp *http.Response, out any) error {
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("ask daemon: %w", err)
@@ -257,7 +271,7 @@ func (c *Client) Fetch(ctx context.Context, path string, w io.Writer, out any) e
 	return nil
 }
 
-// ask returns an answer that is no failure.
+// ask asks with a JSON body, and returns an answer that is no failure.
 func (c *Client) ask(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body bytes.Buffer
 	if in != nil {
@@ -265,7 +279,11 @@ func (c *Client) ask(ctx context.Context, method, path string, in any) (*http.Re
 			return nil, fmt.Errorf("ask daemon: %w", err)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.socket.Program+path, &body)
+	return c.request(ctx, method, path, &body)
+}
+
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.socket.Program+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("ask daemon: %w", err)
 	}

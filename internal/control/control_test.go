@@ -77,9 +77,19 @@ func TestAnswers(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		})
 	})
+	mux.HandleFunc("POST /count", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		Answer(w, quiet, number{int(n)}, err)
+	})
 	s, stop := serving(t, mux)
 	c := s.Client()
 	var out number
+	if err := c.Send(t.Context(), "/count", io.LimitReader(zeros{}, 1<<20), &out); err != nil || out.N != 1<<20 {
+		t.Errorf("a body of 1 MiB: %d, %v", out.N, err)
+	}
+	if err := c.Send(t.Context(), "/nowhere", strings.NewReader("x"), &out); err == nil {
+		t.Error("a path that there is not was answered")
+	}
 	if err := c.Do(t.Context(), "POST", "/double", number{21}, &out); err != nil || out.N != 42 {
 		t.Errorf("%d, %v", out.N, err)
 	}
@@ -155,4 +165,12 @@ func TestSocketDirectoryOfAnother(t *testing.T) {
 	if err := s.Client().Do(t.Context(), "GET", "/", nil, new(int)); err == nil || !strings.Contains(err.Error(), "others can use") {
 		t.Errorf("Do = %v", err)
 	}
+}
+
+// zeros reads without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }

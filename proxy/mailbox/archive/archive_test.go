@@ -243,7 +243,7 @@ func TestReadErrors(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("hello\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "a*b.mbox"), []byte("From x Sun Nov 22 20:17:33 2026\n\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "a*b.mbox"), []byte("From x Sun Nov 22 20:17:33 2026\n\nx\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, _, skipped := readAll(t, dir, "")

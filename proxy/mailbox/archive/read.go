@@ -18,6 +18,7 @@ type source struct {
 	path   string
 	folder string // relative to where the import goes
 	format Format
+	named  bool // by the user: it makes a folder only if it has a message
 }
 
 // A Reader reads files of both formats.
@@ -25,7 +26,8 @@ type Reader struct {
 	// Into is the folder for what is not in a folder of its own, and the one below
 	// which all others go; "" for none.
 	Into string
-	// Folder is called before the messages of each folder, which may have none.
+	// Folder is called before the messages of each folder, which may have none unless
+	// it is a file that was named itself.
 	Folder func(name string) error
 	// Message is called for each message.
 	Message func(*Message) error
@@ -71,7 +73,7 @@ func (r *Reader) find(root string) ([]source, error) {
 		if r.Into != "" {
 			name = ""
 		}
-		return []source{{root, name, Mbox}}, nil
+		return []source{{root, name, Mbox, true}}, nil
 	}
 	var list []source
 	err = filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
@@ -85,7 +87,7 @@ func (r *Reader) find(root string) ([]source, error) {
 		}
 		switch {
 		case d.IsDir() && isMaildir(file):
-			list = append(list, source{file, folderOf(rel, isMaildir(root)), Maildir})
+			list = append(list, source{file, folderOf(rel, isMaildir(root)), Maildir, false})
 			return nil
 		case d.IsDir():
 			if own := slices.Contains([]string{"cur", "new", "tmp"}, d.Name()); own && isMaildir(filepath.Dir(file)) {
@@ -102,7 +104,7 @@ func (r *Reader) find(root string) ([]source, error) {
 			if ok, err := beginsLikeMbox(file); err != nil {
 				r.skip(file, "%v", err)
 			} else if ok {
-				list = append(list, source{file, folderOf(strings.TrimSuffix(rel, mboxEnding), false), Mbox})
+				list = append(list, source{file, folderOf(strings.TrimSuffix(rel, mboxEnding), false), Mbox, false})
 			} else {
 				r.skip(file, "line 1 is not the beginning of an mbox, which is \"From \" and a date")
 			}
@@ -157,10 +159,19 @@ func (r *Reader) read(s source) error {
 		r.skip(s.path, "no folder can have the name that this file asks for: %v", err)
 		return nil
 	}
-	if err := r.Folder(folder); err != nil {
-		return err
+	if !s.named {
+		if err := r.Folder(folder); err != nil {
+			return err
+		}
 	}
+	first := s.named
 	message := func(m *Message) error {
+		if first {
+			first = false
+			if err := r.Folder(folder); err != nil {
+				return err
+			}
+		}
 		m.Folder = folder
 		return r.Message(m)
 	}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"mailproxy/proxy"
+	"mailproxy/proxy/mailbox"
+	"mailproxy/proxy/mailbox/archive"
+	"mailproxy/proxy/storekey"
+)
+
+type mailboxCmd struct {
+	Check  mailboxCheckCmd  `cmd:"" help:"Read all mail and say what is not as it must be. Nothing is changed."`
+	Repair mailboxRepairCmd `cmd:"" help:"Mend what check finds. No mail is dropped: what belongs nowhere goes to the folder Recovered."`
+	Export mailboxExportCmd `cmd:"" help:"Write mail into files that other programs read: mbox or Maildir."`
+	Import mailboxImportCmd `cmd:"" help:"Take mail from mbox files and Maildirs. It can be repeated: what a folder holds already is left out."`
+}
+
+type mailboxFlags struct {
+	configFlag
+	JSON bool `help:"Answer as JSON."`
+}
+
+// tool returns what works on the mail: through the daemon, or without one itself.
+func (f *mailboxFlags) tool(ctx context.Context) (*proxy.MailTool, func(), error) {
+	cfg, err := proxy.LoadConfig(f.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := proxy.NewMailTool(cfg.Dir, func() ([]byte, error) {
+		key, err := storekey.Open(cfg.Dir, keySources(ctx))
+		return key, keyStatus(err)
+	})
+	meter := newMeter(os.Stderr)
+	t.Progress = meter.show
+	return t, meter.clear, nil
+}
+
+// A meter shows progress on a terminal, and now and then elsewhere.
+type meter struct {
+	w        io.Writer
+	terminal bool
+	began    time.Time
+	last     time.Time
+	width    int // of what stands there
+}
+
+// How often progress is shown.
+const (
+	meterEvery = 200 * time.Millisecond
+	meterLog   = 10 * time.Second
+)
+
+func newMeter(f *os.File) *meter {
+	info, err := f.Stat()
+	now := time.Now()
+	return &meter{w: f, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0, began: now, last: now}
+}
+
+func (m *meter) show(p proxy.MailProgress) {
+	now, every := time.Now(), meterLog
+	if m.terminal {
+		every = meterEvery
+	}
+	if now.Sub(m.last) < every {
+		return
+	}
+	m.last = now
+	text := amount(p, now.Sub(m.began))
+	if !m.terminal {
+		fmt.Fprintln(m.w, text)
+		return
+	}
+	fmt.Fprintf(m.w, "\r%-*s", m.width, text)
+	m.width = len(text)
+}
+
+// amount says how far something is.
+func amount(p proxy.MailProgress, since time.Duration) string {
+	var parts []string
+	switch {
+	case p.Of > 0:
+		parts = append(parts, fmt.Sprintf("%d of %d messages", p.Messages, p.Of))
+	case p.Messages > 0:
+		parts = append(parts, fmt.Sprintf("%d messages", p.Messages))
+	}
+	size := fmt.Sprintf("%.1f", float64(p.Bytes)/1e6)
+	if p.OfBytes > 0 {
+		size += fmt.Sprintf(" of %.1f", float64(p.OfBytes)/1e6)
+	}
+	parts = append(parts, size+" MB", since.Round(time.Second).String())
+	return strings.Join(parts, ", ")
+}
+
+// clear takes what stands there away.
+func (m *meter) clear() {
+	if m.terminal && m.width > 0 {
+		fmt.Fprintf(m.w, "\r%*s\r", m.width, "")
+	}
+}
+
+type mailboxCheckCmd struct{ mailboxFlags }
+
+// Run checks the mail. It fails if anything is wrong.
+func (c *mailboxCheckCmd) Run(ctx context.Context) error {
+	t, clear, err := c.tool(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := t.Check(ctx)
+	clear()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(r)
+	} else {
+		printReport(r)
+	}
+	if err == nil && !r.Clean() {
+		err = fmt.Errorf("%d things are wrong; \"mailproxy mailbox repair\" mends what can be mended", len(r.Problems)+r.More)
+	}
+	return err
+}
+
+func printReport(r *mailbox.Report) {
+	for _, p := range r.Problems {
+		fmt.Println(p)
+	}
+	if r.More > 0 {
+		fmt.Printf("and %d more\n", r.More)
+	}
+	fmt.Printf("%d accounts, %d folders, %d messages, %.1f MB", r.Accounts, r.Folders, r.Messages, float64(r.Bytes)/1e6)
+	if r.Leftovers > 0 {
+		fmt.Printf("; parts of %d messages that never arrived whole are removed at the next start", r.Leftovers)
+	}
+	if r.Clean() {
+		fmt.Print(": all is well")
+	}
+	fmt.Println()
+}
+
+type mailboxRepairCmd struct{ mailboxFlags }
+
+// Run mends the mail. It fails if something stays wrong.
+func (c *mailboxRepairCmd) Run(ctx context.Context) error {
+	t, clear, err := c.tool(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := t.Repair(ctx)
+	clear()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(r)
+	} else {
+		for _, did := range r.Done {
+			fmt.Println(did)
+		}
+		if len(r.Done) == 0 {
+			fmt.Println("there was nothing that could be mended")
+		}
+		printReport(r.Report)
+	}
+	if n := len(r.Report.Problems) + r.Report.More; err == nil && n > 0 {
+		err = fmt.Errorf("%d things are wrong still, and cannot be mended; keep a copy of the directory, and export what can be read", n)
+	}
+	return err
+}
+
+type mailboxExportCmd struct {
+	mailboxFlags
+	Dir     string   `arg:"" help:"Directory to write into; it is made, or must be empty." type:"path"`
+	Account string   `help:"The account, if there are several." placeholder:"ADDRESS"`
+	Folder  []string `help:"Only this folder; may be repeated." placeholder:"NAME" sep:"none"`
+	Format  string   `help:"What to write: mbox, one file for each folder, or maildir, one directory for each." enum:"mbox,maildir" default:"mbox"`
+}
+
+// Run exports mail. It fails if not all of it could be written.
+func (c *mailboxExportCmd) Run(ctx context.Context) error {
+	t, clear, err := c.tool(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := t.Export(ctx, proxy.ExportMail{Account: c.Account, Folders: c.Folder, Dir: c.Dir, Format: archive.Format(c.Format)})
+	clear()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(done)
+	} else {
+		printSkipped(done.Skipped)
+		fmt.Printf("%d messages of %d folders, %.1f MB, are in %s\n", done.Messages, done.Folders, float64(done.Bytes)/1e6, done.Dir)
+		fmt.Println("These files are not encrypted.")
+	}
+	return skippedError(err, done.Skipped, "written")
+}
+
+type mailboxImportCmd struct {
+	mailboxFlags
+	Paths   []string `arg:"" name:"path" help:"mbox file, Maildir, or directory with any number of them." type:"path"`
+	Account string   `help:"The account, if there are several." placeholder:"ADDRESS"`
+	Into    string   `help:"Folder for the mail of a single file or Maildir, and the one below which the folders of a directory go." placeholder:"NAME"`
+}
+
+// Run imports mail. It fails if not all of it could be taken.
+func (c *mailboxImportCmd) Run(ctx context.Context) error {
+	t, clear, err := c.tool(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := t.Import(ctx, proxy.ImportMail{Account: c.Account, Paths: c.Paths, Into: c.Into})
+	clear()
+	if err != nil {
+		printSkipped(done.Skipped)
+		return err
+	}
+	if c.JSON {
+		err = printJSON(done)
+	} else {
+		printSkipped(done.Skipped)
+		fmt.Printf("%d messages are added to %s", done.Added, done.Account)
+		if done.Known > 0 {
+			fmt.Printf("; %d were there already and are left out", done.Known)
+		}
+		fmt.Println()
+	}
+	return skippedError(err, done.Skipped, "taken")
+}
+
+func printSkipped(list []archive.Skipped) {
+	for _, s := range list {
+		fmt.Println(s)
+	}
+}
+
+func skippedError(err error, list []archive.Skipped, done string) error {
+	if err == nil && len(list) > 0 {
+		err = fmt.Errorf("not everything is %s as it is; see the %d notes", done, len(list))
+	}
+	return err
+}
