@@ -31,11 +31,16 @@ type NetworkConfig struct {
 	Threshold int      `toml:"threshold" comment:"how many of them must have"`
 }
 
-// ListenConfig says where mail clients connect.
+// ListenConfig says where mail clients connect. The ports of the first three begin in
+// plain text and want STARTTLS (STLS in POP3), the others begin with TLS (RFC 8314
+// section 3); one of these that is empty is not offered.
 type ListenConfig struct {
 	SMTP           string `toml:"smtp"`
 	IMAP           string `toml:"imap"`
 	POP3           string `toml:"pop3"`
+	SMTPS          string `toml:"smtps" comment:"the next three begin with TLS; an empty one is not offered"`
+	IMAPS          string `toml:"imaps"`
+	POP3S          string `toml:"pop3s"`
 	AllowPlaintext bool   `toml:"allow_plaintext" comment:"let mail clients log in without TLS"`
 }
 
@@ -48,8 +53,11 @@ type MailConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Version: ConfigVersion, Dir: "data",
-		Listen: ListenConfig{SMTP: "127.0.0.1:1025", IMAP: "127.0.0.1:1143", POP3: "127.0.0.1:1110"},
-		Mail:   MailConfig{Receipts: true},
+		Listen: ListenConfig{
+			SMTP: "127.0.0.1:1025", IMAP: "127.0.0.1:1143", POP3: "127.0.0.1:1110",
+			SMTPS: "127.0.0.1:1465", IMAPS: "127.0.0.1:1993", POP3S: "127.0.0.1:1995",
+		},
+		Mail: MailConfig{Receipts: true},
 	}
 }
 
@@ -58,6 +66,8 @@ func DefaultConfig() Config {
 func LoadConfig(file string) (Config, error) {
 	c := DefaultConfig()
 	c.Version = 0 // the file must say it
+	// So must it these: one from before there were any opens no further ports.
+	c.Listen.SMTPS, c.Listen.IMAPS, c.Listen.POP3S = "", "", ""
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return c, fmt.Errorf("read configuration: %w", err)

@@ -21,11 +21,9 @@ import (
 	"sync"
 	"time"
 
-	"mailproxy/imap"
 	"mailproxy/internal/address"
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
-	"mailproxy/pop3"
 	"mailproxy/proxy/cert"
 	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
@@ -34,7 +32,6 @@ import (
 	"mailproxy/proxy/ports"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/storekey"
-	"mailproxy/smtp"
 	"mailproxy/spool"
 )
 
@@ -83,12 +80,6 @@ type Daemon struct {
 
 	mu       sync.Mutex // guards accounts; nothing is called while it is held
 	accounts map[string]*account
-}
-
-// server is what the front ends have in common.
-type server interface {
-	Serve(net.Listener) error
-	Close() error
 }
 
 // CertDir is the folder of Options.Dir with the certificates of the listeners.
@@ -188,64 +179,6 @@ func (d *Daemon) open() error {
 	d.wg.Go(func() { d.outbox.Work(d.ctx) })
 	return nil
 }
-
-// listen opens the ports and starts the front ends.
-func (d *Daemon) listen() error {
-	auth := d.authenticate
-	type frontEnd struct {
-		name, address string
-		make          func() (server, error)
-	}
-	for _, f := range []frontEnd{
-		{"smtp", d.opt.Listen.SMTP, func() (server, error) {
-			return smtp.New(smtp.Options{
-				Submitter: d.outbox, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext,
-				MaxMessage: outbox.MaxMessage, Logger: d.log,
-			})
-		}},
-		{"imap", d.opt.Listen.IMAP, func() (server, error) {
-			return imap.New(imap.Options{
-				Mailboxes: d.mail, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext, Logger: d.log,
-				MaxMessage: outbox.MaxMessage,
-			}), nil
-		}},
-		{"pop3", d.opt.Listen.POP3, func() (server, error) {
-			return pop3.New(pop3.Options{
-				Mailboxes: d.mail, Auth: auth, TLS: d.cert.TLS(), AllowPlaintext: d.opt.Listen.AllowPlaintext, Logger: d.log,
-			}), nil
-		}},
-	} {
-		l, err := ports.Listen(f.address)
-		var taken *ports.TakenError
-		if errors.As(err, &taken) && d.opt.FreePorts {
-			host, _, splitErr := net.SplitHostPort(f.address)
-			if splitErr != nil {
-				return splitErr
-			}
-			if l, err = ports.Listen(net.JoinHostPort(host, "0")); err == nil && d.opt.Taken != nil {
-				d.opt.Taken(taken, l.Addr().String())
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("offer %s: %w", f.name, err)
-		}
-		s, err := f.make()
-		if err != nil {
-			return errors.Join(fmt.Errorf("offer %s: %w", f.name, err), l.Close())
-		}
-		d.servers = append(d.servers, s)
-		d.addresses[f.name] = l.Addr()
-		d.wg.Go(func() {
-			if err := s.Serve(l); err != nil && d.ctx.Err() == nil {
-				d.log.Error("proxy: a front end stopped", "protocol", f.name, "err", err)
-			}
-		})
-	}
-	return nil
-}
-
-// Address returns where a front end ("smtp", "imap", "pop3") listens.
-func (d *Daemon) Address(protocol string) net.Addr { return d.addresses[protocol] }
 
 // CAFile returns the file with the certificate by which mail clients know the
 // daemon.

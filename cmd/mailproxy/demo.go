@@ -342,7 +342,10 @@ func (d *demoCmd) writeConfig(dir string, w *demo.World) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		cfg = proxy.DefaultConfig()
-		cfg.Listen = proxy.ListenConfig{SMTP: "127.0.0.1:2025", IMAP: "127.0.0.1:2143", POP3: "127.0.0.1:2110"}
+		cfg.Listen = proxy.ListenConfig{
+			SMTP: "127.0.0.1:2025", IMAP: "127.0.0.1:2143", POP3: "127.0.0.1:2110",
+			SMTPS: "127.0.0.1:2465", IMAPS: "127.0.0.1:2993", POP3S: "127.0.0.1:2995",
+		}
 		cfg.Dir = "another-user"
 	case err != nil:
 		return err

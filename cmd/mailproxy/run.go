@@ -73,6 +73,11 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	defer ignore()
 	fmt.Printf("mailproxy is running.\n\n")
 	fmt.Printf("  SMTP %s, IMAP %s, POP3 %s\n", d.Address("smtp"), d.Address("imap"), d.Address("pop3"))
+	for _, name := range []string{"smtps", "imaps", "pop3s"} {
+		if a := d.Address(name); a != nil {
+			fmt.Printf("  %s with TLS from the start %s\n", strings.ToUpper(strings.TrimSuffix(name, "s")), a)
+		}
+	}
 	fmt.Printf("  certificate of these: %s\n", d.CAFile())
 	fmt.Printf("  network %q through %s; cover traffic takes %s, mail or no mail\n\n",
 		doc.Network, network.Gateway(), costs(network.Status()))
