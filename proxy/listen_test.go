@@ -38,7 +38,7 @@ func TestPorts(t *testing.T) {
 		t.Fatal("no certificate in the file")
 	}
 	for _, tt := range []struct{ name, greeting, login, ok, refused string }{
-		{"smtp", "220 ", "EHLO x\r\nAUTH PLAIN AG1lQG5vcnRoLnRlc3QAa2FuZ2Fyb28tcGF3LTQy\r\n", "235 ", "523 "},
+		{"smtp", "220 ", "EHLO x\r\nAUTH PLAIN AG1lQG5vcnRoLnRlc3QAa2FuZ2Fyb28tcGF3LTQy\r\n", "235 ", "530 "},
 		{"imap", "* OK ", "a LOGIN " + me + " " + password + "\r\n", "a OK ", "a NO "},
 		{"pop3", "+OK ", "USER " + me + "\r\nPASS " + password + "\r\n", "+OK 0 messages", "-ERR "},
 	} {

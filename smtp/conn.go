@@ -1,11 +1,12 @@
 package smtp
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -25,17 +26,36 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{Conn: raw, server: l.server, sniff: l.tls == nil}
+		c := newConn(l.server, raw, l.tls)
 		if !l.server.add(c) {
 			refuseConn(raw, l.tls == nil)
 			continue
 		}
-		if l.tls != nil {
-			return tls.Server(c, l.tls), nil
-		}
 		return c, nil
 	}
 }
+
+// A feed is the listener that accepts the connections on which STARTTLS was done.
+type feed struct {
+	conns chan *conn
+	done  chan struct{} // closed when the server closes
+}
+
+// Accept implements net.Listener.
+func (f *feed) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener; the server is what ends a feed.
+func (f *feed) Close() error { return nil }
+
+// Addr implements net.Listener.
+func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 
 // refuseConn ends a connection before it began; errors have nobody to go to.
 func refuseConn(raw net.Conn, plain bool) {
@@ -57,43 +77,75 @@ func (s *Server) add(c *conn) bool {
 	return true
 }
 
+// replace gives the place of old to next, which the secure server goes on with; false
+// if the server closes.
+func (s *Server) replace(old, next *conn) bool {
+	s.mu.Lock()
+	closed := s.closed
+	delete(s.conns, old)
+	if !closed {
+		s.conns[next] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed {
+		return false
+	}
+	select {
+	case s.feed.conns <- next:
+		return true
+	case <-s.feed.done:
+		s.remove(next)
+		return false
+	}
+}
+
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 }
 
-// A conn is a client's connection below TLS. It sets the deadlines, bounds what
-// a client may send before its login, and ends so that the last reply arrives.
+// A conn is a client's connection, as the library has it: above TLS, of which the
+// library knows nothing. It sets the deadlines, does STARTTLS, bounds what a client
+// may send before its login, puts the library's replies into words that help, and
+// ends so that the last reply arrives.
 type conn struct {
-	net.Conn
-	server *Server
-	sniff  bool // look at the first byte: TLS does not belong here
+	net.Conn          // raw, or the TLS upon it
+	raw      net.Conn // as accepted
+	server   *Server
+	secure   bool // Conn is TLS
+	sniff    bool // look at the first byte: TLS does not belong here
+	// Of the goroutine that writes replies: the handshake is done; the next line is
+	// a greeting behind STARTTLS, where there is none; what of a line was written.
+	shaken, quiet bool
+	line          []byte
 
 	mu       sync.Mutex // guards what follows, and the order of deadlines
 	loggedIn bool
 	received int64 // bytes before the login
-	probing  bool  // Read only tells whether the client is there
 	gone     error // how reading ended, if it did
+	handed   bool  // STARTTLS: another conn goes on with raw
 	ending   bool  // nothing more is read
 	closing  bool  // the server closes: do not linger
 	closed   bool
+}
+
+// newConn wraps a connection that was accepted; config is not nil if TLS comes first.
+func newConn(s *Server, raw net.Conn, config *tls.Config) *conn {
+	c := &conn{Conn: raw, raw: raw, server: s, sniff: config == nil}
+	if config != nil {
+		c.Conn, c.secure = tls.Server(raw, config), true
+	}
+	return c
 }
 
 // Read refreshes the deadline, so that a long message is not cut by it: the
 // library's own timeout runs once for a whole DATA.
 func (c *conn) Read(b []byte) (int, error) {
 	c.mu.Lock()
-	switch {
-	case c.ending:
+	if c.ending {
 		c.mu.Unlock()
 		return 0, io.EOF
-	case c.probing && c.gone != nil:
-		c.mu.Unlock()
-		return 0, c.gone
-	case c.probing:
-		c.mu.Unlock()
-		return 0, errThere
 	}
 	timeout := idleTimeout
 	if !c.loggedIn {
@@ -140,7 +192,45 @@ func (c *conn) refuseTLS() error {
 	return io.EOF
 }
 
+// Write takes the library's replies, a line or less at a time.
 func (c *conn) Write(b []byte) (int, error) {
+	if err := c.handshake(); err != nil {
+		return 0, err
+	}
+	for rest := b; len(rest) > 0; {
+		line, after, whole := bytes.Cut(rest, []byte{'\n'})
+		rest = after
+		c.line = append(c.line, line...)
+		if !whole {
+			break
+		}
+		reply := string(bytes.TrimSuffix(c.line, []byte{'\r'}))
+		c.line = c.line[:0]
+		if err := c.reply(reply); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// reply sends a line of the library's, in our words.
+func (c *conn) reply(line string) error {
+	c.mu.Lock()
+	handed := c.handed
+	c.mu.Unlock()
+	switch {
+	case handed:
+		return nil // to what followed STARTTLS in clear text (RFC 3207 section 4.2)
+	case c.quiet:
+		c.quiet = false
+		return nil
+	case line == startTLSReply && !c.secure && c.server.opts.TLS != nil:
+		return c.startTLS()
+	}
+	return c.send(c.reword(line) + "\r\n")
+}
+
+func (c *conn) send(s string) error {
 	c.mu.Lock()
 	timeout := writeTimeout
 	if c.closing {
@@ -149,36 +239,68 @@ func (c *conn) Write(b []byte) (int, error) {
 	err := c.SetWriteDeadline(time.Now().Add(timeout))
 	c.mu.Unlock()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return c.Conn.Write(b)
+	_, err = io.WriteString(c.Conn, s)
+	return err
 }
 
-// errThere is what Read returns to a probe when there is nothing else to say.
-// TLS takes it for a timeout, after which reading may go on.
-var errThere net.Error = &net.OpError{Op: "probe", Err: os.ErrDeadlineExceeded}
+// handshake does TLS, once, within the time that a stranger has.
+func (c *conn) handshake() error {
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok || c.shaken {
+		return nil
+	}
+	c.mu.Lock()
+	if c.ending {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	err := c.SetDeadline(time.Now().Add(loginTimeout))
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := t.Handshake(); err != nil {
+		c.end() // there is nobody to talk to
+		return fmt.Errorf("tls handshake: %w", err)
+	}
+	c.shaken = true
+	return nil
+}
+
+// startTLS answers STARTTLS, and gives the connection to the server for those that
+// are secure. The library, which knows neither, reads to an end here: so nothing that
+// came with STARTTLS in clear text counts inside TLS (RFC 3207 section 4.2), nor does
+// what was said before it.
+func (c *conn) startTLS() error {
+	if err := c.send("220 2.0.0 begin TLS\r\n"); err != nil {
+		return err
+	}
+	next := newConn(c.server, c.raw, c.server.opts.TLS)
+	next.quiet = true
+	c.mu.Lock()
+	c.handed, c.ending = true, true
+	c.mu.Unlock()
+	if !c.server.replace(c, next) {
+		return errors.Join(net.ErrClosed, c.raw.Close())
+	}
+	return nil
+}
 
 // there reports whether the client had not ended its side of the connection by
-// what has been read from it until now. top is c, or the TLS upon it. It is called
-// while nobody reads.
-func (c *conn) there(top net.Conn) bool {
-	c.probe(true)
-	defer c.probe(false)
-	var b [1]byte
-	n, err := top.Read(b[:])
-	if n > 0 {
-		// Something that follows was decrypted already, and a byte of it is
-		// lost now: the client must say it again on another connection.
-		c.end()
-		return true
-	}
-	return errors.Is(err, os.ErrDeadlineExceeded)
-}
-
-func (c *conn) probe(on bool) {
+// what has been read from it until now.
+func (c *conn) there() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.probing = on
+	return c.gone == nil
+}
+
+// over reports whether what is said on this connection counts no more.
+func (c *conn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.handed
 }
 
 // logIn lifts the limits of strangers.
@@ -214,6 +336,10 @@ func (c *conn) Close() error {
 		return net.ErrClosed
 	}
 	c.closed, c.ending = true, true
+	if c.handed {
+		c.mu.Unlock()
+		return nil // the connection lives on
+	}
 	linger := !c.closing
 	if linger {
 		linger = c.SetReadDeadline(time.Now().Add(lingerFor)) == nil
@@ -221,18 +347,14 @@ func (c *conn) Close() error {
 	c.mu.Unlock()
 	defer c.server.remove(c)
 
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && linger {
+	if t, ok := c.Conn.(*tls.Conn); ok && c.shaken {
+		_ = t.SetWriteDeadline(time.Now().Add(lingerFor))
+		_ = t.CloseWrite() // who does not take it is gone
+	}
+	if half, ok := c.raw.(interface{ CloseWrite() error }); ok && linger {
 		if half.CloseWrite() == nil {
-			_, _ = io.Copy(io.Discard, c.Conn)
+			_, _ = io.Copy(io.Discard, c.raw)
 		}
 	}
-	return c.Conn.Close()
-}
-
-// connOf finds the conn beneath what the library holds.
-func connOf(c net.Conn) *conn {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	return c.(*conn) // every connection comes from listener.Accept
+	return c.raw.Close()
 }

@@ -196,6 +196,14 @@ func start(t testing.TB, change func(*Options)) *rig {
 	t.Helper()
 	s := &submitter{}
 	o, l := options(s, change)
+	r := serve(t, o)
+	r.submitter, r.logs = s, l
+	return r
+}
+
+// serve is start with a Submitter of the test's own.
+func serve(t testing.TB, o Options) *rig {
+	t.Helper()
 	server, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +222,7 @@ func start(t testing.TB, change func(*Options)) *rig {
 			t.Error(err)
 		}
 	})
-	return &rig{submitter: s, server: server, addr: ln.Addr().String(), logs: l}
+	return &rig{server: server, addr: ln.Addr().String()}
 }
 
 // A raw client sends lines and reads replies.

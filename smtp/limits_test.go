@@ -29,7 +29,7 @@ func TestGarbage(t *testing.T) {
 	t.Run("a stranger's endless line", func(t *testing.T) {
 		c := r.dial(t)
 		c.send(strings.Repeat("x", maxAnonymous+1))
-		c.expect("500 5.4.0")
+		c.expect("500 5.5.2 too much")
 		c.ended()
 	})
 	t.Run("a stranger's endless line inside tls", func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestGarbage(t *testing.T) {
 			t.Errorf("allocated %d bytes", d)
 		}
 		rest, err := io.ReadAll(s.r)
-		if err == nil && !strings.Contains(string(rest), "500 5.4.0") {
+		if err == nil && !strings.Contains(string(rest), "500 5.5.2 too much") {
 			t.Errorf("replies %q", rest)
 		}
 	})
@@ -65,7 +65,7 @@ func TestGarbage(t *testing.T) {
 		for range 4 {
 			c.expect("50")
 		}
-		c.expect("500 5.5.1 Too many errors")
+		c.expect("421 4.7.0")
 		c.ended()
 	})
 	t.Run("too many connections", func(t *testing.T) {

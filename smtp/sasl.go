@@ -32,6 +32,9 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 // logIn checks the password. A wrong one costs a moment, and the third of them
 // the connection, so that other users of this machine cannot try many.
 func (s *session) logIn(username, password string) error {
+	if s.conn.over() {
+		return errOver
+	}
 	ctx := s.server.ctx
 	account, err := s.server.opts.Auth(ctx, username, password)
 	switch {

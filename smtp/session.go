@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -23,9 +22,7 @@ var _ gosmtp.AuthSession = (*session)(nil)
 // which has one of its own when the message comes in chunks (BDAT).
 type session struct {
 	server *Server
-	lib    *gosmtp.Conn
-	conn   *conn // beneath lib
-	secure bool  // TLS is on
+	conn   *conn
 
 	account string // empty before the login
 	wrong   int    // wrong passwords so far
@@ -40,14 +37,18 @@ type session struct {
 }
 
 func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
-	_, secure := c.TLSConnectionState()
-	return &session{server: s, lib: c, conn: connOf(c.Conn()), secure: secure}, nil
+	return &session{server: s, conn: c.Conn().(*conn)}, nil // every connection comes from newConn
 }
+
+// errOver answers what followed STARTTLS in clear text; nobody hears it.
+var errOver = reply(421, [3]int{4, 7, 0}, "nothing may follow STARTTLS before its answer")
 
 // Mail answers MAIL FROM.
 func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	switch {
-	case s.account == "" && !s.secure && !s.server.opts.AllowPlaintext:
+	case s.conn.over():
+		return errOver
+	case s.account == "" && !s.conn.secure && !s.server.opts.AllowPlaintext:
 		return reply(530, [3]int{5, 7, 0}, "turn on STARTTLS and log in before sending mail")
 	case s.account == "":
 		return reply(530, [3]int{5, 7, 0}, "log in before sending mail: turn on authentication for outgoing mail")
@@ -132,6 +133,9 @@ func (s *session) Data(r io.Reader) error {
 	s.inData.Lock()
 	defer s.inData.Unlock()
 	e := s.current()
+	if s.conn.over() {
+		return errOver
+	}
 	if e == nil || len(e.Recipients) == 0 {
 		return reply(503, [3]int{5, 5, 1}, "MAIL and RCPT come before the message")
 	}
@@ -139,7 +143,7 @@ func (s *session) Data(r io.Reader) error {
 		s.mu.Lock()
 		s.chunks = pipe
 		s.mu.Unlock()
-		r = &chunkReader{r: r, there: func() bool { return s.conn.there(s.lib.Conn()) }}
+		r = &chunkReader{r: r, there: s.conn.there}
 	} else {
 		r = &dotReader{r: r, last: s.conn.end}
 	}
@@ -202,10 +206,7 @@ func (s *session) current() *outbox.Submission {
 	return s.envelope
 }
 
-func (s *session) tooLarge() error {
-	return reply(552, [3]int{5, 3, 4}, fmt.Sprintf("the message is too large: at most %d bytes (%d MiB) can be sent",
-		s.server.opts.MaxMessage, s.server.opts.MaxMessage>>20))
-}
+func (s *session) tooLarge() error { return reply(552, [3]int{5, 3, 4}, s.server.tooLarge()) }
 
 // refusal turns an error of a Submitter into a reply.
 func (s *session) refusal(doing string, err error) error {

@@ -4,8 +4,9 @@
 //
 // It is not a mail server for the world: it listens on loopback, takes nothing
 // without a login, relays nowhere, and adds no header. The protocol itself is
-// github.com/emersion/go-smtp; what is here is the session, the logins, and the
-// limits around them. It may import proxy/outbox and proxy/mailbox and is
+// github.com/emersion/go-smtp; what is here is the session, the logins, the limits
+// around them, and the library's refusals in words that help. For these TLS is done
+// here, below what the library sees. It may import proxy/outbox and proxy/mailbox and is
 // imported by proxy.
 package smtp
 
@@ -91,15 +92,20 @@ type Options struct {
 
 // A Server speaks SMTP on any number of listeners.
 type Server struct {
-	opts   Options
-	log    *slog.Logger
-	smtp   *gosmtp.Server
+	opts Options
+	log  *slog.Logger
+	// plain serves connections as they are accepted, secure those within TLS. The
+	// library sees no TLS in either: conn does it.
+	plain, secure *gosmtp.Server
+	feed          *feed // of secure, from STARTTLS
+
 	ctx    context.Context // ends with Close; of all calls to Submitter and Auth
 	cancel context.CancelFunc
 	serves sync.WaitGroup // running Serve calls; added to under mu
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
+	serving   bool // feed is served
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 }
@@ -134,22 +140,29 @@ func New(o Options) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
-	s.smtp = gosmtp.NewServer(gosmtp.BackendFunc(s.newSession))
-	s.smtp.Domain = o.Hostname
-	s.smtp.TLSConfig = o.TLS
-	s.smtp.AllowInsecureAuth = o.AllowPlaintext
-	s.smtp.MaxRecipients = o.MaxRecipients
-	// The library counts a message of exactly its limit as too large.
-	s.smtp.MaxMessageBytes = o.MaxMessage + 1
+	s.feed = &feed{conns: make(chan *conn), done: make(chan struct{})}
+	s.plain, s.secure = s.library(o.AllowPlaintext), s.library(true)
+	return s, nil
+}
+
+// library makes a server of the library; logins says whether they may be made there.
+func (s *Server) library(logins bool) *gosmtp.Server {
+	l := gosmtp.NewServer(gosmtp.BackendFunc(s.newSession))
+	l.Domain = s.opts.Hostname
+	l.AllowInsecureAuth = logins
+	l.MaxRecipients = s.opts.MaxRecipients
+	// The library counts a message of exactly its limit as too large. What it
+	// announces is put right by conn.
+	l.MaxMessageBytes = s.opts.MaxMessage + 1
 	// The library's line limit holds for bodies too, and ends the connection. A
 	// body may be one line, and one that is too large must still be read to its
 	// end before it is refused; so the limit is far above what is accepted, and
 	// what strangers may send is bounded by conn.
-	s.smtp.MaxLineLength = int(2*o.MaxMessage) + 1<<20
-	s.smtp.EnableSMTPUTF8 = true
-	s.smtp.EnableDSN = true
-	s.smtp.ErrorLog = libraryLog{s.log}
-	return s, nil
+	l.MaxLineLength = int(2*s.opts.MaxMessage) + 1<<20
+	l.EnableSMTPUTF8 = true
+	l.EnableDSN = true
+	l.ErrorLog = libraryLog{s.log}
+	return l
 }
 
 // Serve accepts connections on l, which it closes, until Close; then it returns
@@ -172,10 +185,18 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 	}
 	s.serves.Add(1)
 	s.listeners[l] = struct{}{}
+	if !s.serving {
+		s.serving = true
+		s.serves.Go(func() { _ = s.secure.Serve(s.feed) }) // ends when the feed does
+	}
 	s.mu.Unlock()
 	defer s.serves.Done()
 
-	err := s.smtp.Serve(&listener{Listener: l, server: s, tls: config})
+	lib := s.plain
+	if config != nil {
+		lib = s.secure
+	}
+	err := lib.Serve(&listener{Listener: l, server: s, tls: config})
 	s.mu.Lock()
 	delete(s.listeners, l)
 	closed := s.closed
@@ -208,6 +229,7 @@ func (s *Server) Close() error {
 	for c := range s.conns {
 		c.shutDown()
 	}
+	close(s.feed.done)
 	s.mu.Unlock()
 
 	grace := time.AfterFunc(closeGrace, s.cancel)
@@ -215,8 +237,10 @@ func (s *Server) Close() error {
 	s.serves.Wait()
 	// Shutdown waits for the handlers; its error repeats the listeners' being
 	// closed already.
-	if serr := s.smtp.Shutdown(context.Background()); serr != nil && !errors.Is(serr, net.ErrClosed) {
-		err = errors.Join(err, serr)
+	for _, lib := range []*gosmtp.Server{s.plain, s.secure} {
+		if serr := lib.Shutdown(context.Background()); serr != nil && !errors.Is(serr, net.ErrClosed) {
+			err = errors.Join(err, serr)
+		}
 	}
 	s.cancel()
 	if err != nil {

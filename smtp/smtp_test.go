@@ -136,12 +136,12 @@ func TestExtensions(t *testing.T) {
 	s := newRaw(t, tls.Client(c.Conn, clientTLS()))
 	secure := s.cmd("250", "EHLO client.test")
 	for _, want := range []string{"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "AUTH PLAIN LOGIN",
-		"SMTPUTF8", "DSN", "SIZE 1048577", "LIMITS RCPTMAX=7"} {
+		"SMTPUTF8", "DSN", "SIZE 1048576", "LIMITS RCPTMAX=7"} {
 		if !strings.Contains(secure, want) {
 			t.Errorf("%s is missing from %q", want, secure)
 		}
 	}
-	for _, unwanted := range []string{"STARTTLS", "BINARYMIME", "REQUIRETLS"} {
+	for _, unwanted := range []string{"STARTTLS", "BINARYMIME", "REQUIRETLS", "1048577"} {
 		if strings.Contains(secure, unwanted) {
 			t.Errorf("%s is announced", unwanted)
 		}
@@ -152,42 +152,6 @@ func TestExtensions(t *testing.T) {
 		s.cmd("250", fmt.Sprintf("RCPT TO:<bob%d@south.test>", i))
 	}
 	s.cmd("452 4.5.3", "RCPT TO:<bob8@south.test>")
-}
-
-func TestRefusals(t *testing.T) {
-	r := start(t, nil)
-	c := r.dial(t)
-	c.cmd("250", "EHLO client.test")
-	c.cmd("530 5.7.0", "MAIL FROM:<alice@north.test>")
-	c.cmd("502", "RCPT TO:<bob@south.test>")
-	c.cmd("502", "DATA")
-	c.logIn()
-	c.cmd("503", "AUTH PLAIN AGFsaWNlQG5vcnRoLnRlc3QAd29uZGVybGFuZA==")
-	c.cmd("550 5.7.1", "MAIL FROM:<mallory@north.test>")
-	c.cmd("553 5.6.7", "MAIL FROM:<älice@north.test>")
-	c.cmd("553 5.1.7", "MAIL FROM:<\"al ice\"@north.test>")
-	c.cmd("501 5.5.4", "MAIL FROM:<alice@north.test> ENVID="+strings.Repeat("x", 101))
-	c.cmd("250", "MAIL FROM:<>")
-	c.cmd("503 5.5.1", "MAIL FROM:<alice@north.test>")
-	c.cmd("553 5.1.3", "RCPT TO:<bob@south.test@evil.test>")
-	c.cmd("553 5.1.3", "RCPT TO:<\"bob@south.test\"@north.test>")
-	c.cmd("553 5.1.3", "RCPT TO:<b\x01b@south.test>")
-	c.cmd("553 5.1.3", "RCPT TO:<b\rX-Evil@south.test>")
-	c.cmd("553 5.1.3", "RCPT TO:<b\xffb@south.test>")
-	c.cmd("553 5.1.3", "RCPT TO:<"+strings.Repeat("b", 65)+"@south.test>")
-	c.cmd("501 5.5.4", "RCPT TO:<bob@south.test> NOTIFY=NEVER,SUCCESS")
-	c.cmd("501 5.5.4", "RCPT TO:<bob@south.test> ORCPT=rfc822;"+strings.Repeat("x", 501))
-	if got := c.cmd("451 4.3.0", "RCPT TO:<bob@fault.test>"); strings.Contains(got, "secret") {
-		t.Errorf("the cause is shown: %q", got)
-	}
-	c.cmd("502", "DATA") // no recipient was accepted
-	if len(r.all()) != 0 {
-		t.Error("something was submitted")
-	}
-	log := r.logs.String()
-	if !strings.Contains(log, "secret cause") || strings.Contains(log, "@") {
-		t.Errorf("log is %q", log)
-	}
 }
 
 // Invariant 6 of the design.

@@ -21,9 +21,9 @@ func TestTrapPasswordIsChecked(t *testing.T) {
 		c.cmd("504 5.5.4", "AUTH CRAM-MD5")
 		c.cmd("501 5.5.2", plain("no separators"))
 		c.cmd("501 5.5.2", "AUTH PLAIN =")
-		c.cmd("454", "AUTH PLAIN !!!")
+		c.cmd("501 5.5.2", "AUTH PLAIN !!!")
 		c.cmd("334", "AUTH LOGIN")
-		c.cmd("501", "*")
+		c.cmd("501 5.7.0", "*")
 		c.cmd("535 5.7.8", plain("bob\x00alice@north.test\x00wonderland"))
 		before := time.Now()
 		got := c.cmd("535 5.7.8", plain("\x00alice@north.test\x00looking-glass"))
@@ -69,7 +69,7 @@ func TestNoLoginWithoutTLS(t *testing.T) {
 	r := start(t, func(o *Options) { o.AllowPlaintext = false })
 	c := r.dial(t)
 	c.cmd("250", "EHLO client.test")
-	c.cmd("523 5.7.10", "AUTH PLAIN AGFsaWNlQG5vcnRoLnRlc3QAd29uZGVybGFuZA==")
+	c.cmd("530 5.7.0", "AUTH PLAIN AGFsaWNlQG5vcnRoLnRlc3QAd29uZGVybGFuZA==")
 	if got := c.cmd("530 5.7.0", "MAIL FROM:<alice@north.test>"); !strings.Contains(got, "STARTTLS") {
 		t.Errorf("reply %q", got)
 	}
@@ -83,11 +83,32 @@ func TestTrapStartTLSForgets(t *testing.T) {
 	c.send("STARTTLS\r\nNOOP\r\n")
 	c.expect("220")
 	s := newRaw(t, tls.Client(c.Conn, clientTLS()))
-	s.cmd("502", "MAIL FROM:<alice@north.test>") // no EHLO yet, and no reply to NOOP
+	s.cmd("503", "MAIL FROM:<alice@north.test>") // no EHLO yet, and no reply to NOOP
 	s.cmd("250", "EHLO client.test")
 	s.cmd("530 5.7.0", "MAIL FROM:<alice@north.test>")
 	s.logIn()
 	s.cmd("250", "MAIL FROM:<alice@north.test>")
+	s.cmd("503 5.5.1 TLS is on already", "STARTTLS")
+
+	// Neither a message nor a login that was begun before is gone on with.
+	c = r.dialIn(t)
+	c.send("MAIL FROM:<alice@north.test>\r\nRCPT TO:<bob@south.test>\r\nSTARTTLS\r\nDATA\r\nstolen\r\n.\r\n")
+	for _, want := range []string{"250", "250", "220"} {
+		c.expect(want)
+	}
+	s = newRaw(t, tls.Client(c.Conn, clientTLS()))
+	s.cmd("250", "EHLO client.test")
+	s.cmd("503", "DATA")
+	c = r.dial(t)
+	c.cmd("250", "EHLO client.test")
+	c.send("STARTTLS\r\nAUTH PLAIN AGFsaWNlQG5vcnRoLnRlc3QAd29uZGVybGFuZA==\r\nMAIL FROM:<alice@north.test>\r\n")
+	c.expect("220")
+	s = newRaw(t, tls.Client(c.Conn, clientTLS()))
+	s.cmd("250", "EHLO client.test")
+	s.cmd("530", "MAIL FROM:<alice@north.test>")
+	if len(r.all()) != 0 {
+		t.Error("what followed STARTTLS in clear text was submitted")
+	}
 }
 
 // Design section 8: "a size limit that shows as a dropped connection".
