@@ -277,8 +277,12 @@ func (f *Folder) transfer(uids []uint32, dest string, move bool) (Copied, error)
 }
 
 func (f *Folder) transferTx(tx *store.Tx, batch []Message, d *Folder, move bool) ([]uint32, error) {
-	var put []uint32
-	for _, m := range batch {
+	first, err := takeUIDs(tx, d.id, len(batch))
+	if err != nil {
+		return nil, err
+	}
+	put := make([]uint32, len(batch))
+	for i, m := range batch {
 		rec, err := getMessage(tx, f.id, m.UID)
 		if err != nil {
 			return nil, err
@@ -291,11 +295,10 @@ func (f *Folder) transferTx(tx *store.Tx, batch []Message, d *Folder, move bool)
 		if err != nil {
 			return nil, err
 		}
-		uid, err := f.a.addTx(tx, d.id, rec)
-		if err != nil {
+		put[i] = first + uint32(i)
+		if err := f.a.putTx(tx, d.id, put[i], rec); err != nil {
 			return nil, err
 		}
-		put = append(put, uid)
 	}
 	return put, nil
 }

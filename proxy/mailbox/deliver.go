@@ -87,24 +87,34 @@ func (a *Account) deliver(folder string, g *Staged, flags []string, date time.Ti
 
 // addTx writes rec under the folder's next UID.
 func (a *Account) addTx(tx *store.Tx, folder uint64, rec messageRecord) (uint32, error) {
+	uid, err := takeUIDs(tx, folder, 1)
+	if err != nil {
+		return 0, err
+	}
+	return uid, a.putTx(tx, folder, uid, rec)
+}
+
+// takeUIDs takes the folder's next n UIDs, and returns the first.
+func takeUIDs(tx *store.Tx, folder uint64, n int) (uint32, error) {
 	next, err := getNumber(tx, uidNextKey(folder))
 	if err != nil {
 		return 0, fmt.Errorf("next uid: %w", err)
 	}
 	// The largest UID is left out, so that UIDNEXT is always a valid number.
-	if next >= 1<<32-1 {
+	if next+uint64(n) > 1<<32-1 {
 		return 0, ErrFull
 	}
-	uid := uint32(next)
-	if err := tx.Set(uidNextKey(folder), number(next+1)); err != nil {
-		return 0, err
-	}
+	return uint32(next), tx.Set(uidNextKey(folder), number(next+uint64(n)))
+}
+
+// putTx writes rec under a UID that was taken.
+func (a *Account) putTx(tx *store.Tx, folder uint64, uid uint32, rec messageRecord) error {
 	if rec.IDHash != nil {
 		if err := tx.Set(idKey(a.id, rec.IDHash, folder, uid), nil); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return uid, putRecord(tx, messageKey(folder, uid), rec)
+	return putRecord(tx, messageKey(folder, uid), rec)
 }
 
 // removeTx deletes a message and its share of the blob, and returns how many
