@@ -67,16 +67,21 @@ func TestSearch(t *testing.T) {
 		"TEXT {12+}\r\nпривет":                "3",
 		"BODY {6+}\r\ncafe\u0301":             "1", // composed differently
 	} {
-		answer := l.ok("SEARCH " + query)
-		got, _, _ := strings.Cut(answer, "\n")
-		if got != strings.TrimSuffix("* SEARCH "+want, " ") {
-			t.Errorf("%s: %s, want %s", query, got, want)
-		}
+		l.finds(query, want)
 	}
 	for _, bad := range []string{"SEARCH", "SEARCH NONSENSE", "SEARCH SINCE yesterday", "SEARCH (SEEN", "SEARCH OR SEEN", "SEARCH NOT", "SEARCH RETURN (NONSENSE) ALL", "SEARCH MODSEQ 1"} {
 		l.status(bad, "BAD")
 	}
 	w.login().status("SEARCH ALL", "BAD")
+}
+
+// finds sends a SEARCH that must find these numbers.
+func (l *line) finds(query, want string) {
+	l.t.Helper()
+	got, _, _ := strings.Cut(l.ok("SEARCH "+query), "\n")
+	if got != strings.TrimSuffix("* SEARCH "+want, " ") {
+		l.t.Errorf("%.80q: %s, want %s", query, got, want)
+	}
 }
 
 // Keys within keys.
@@ -115,11 +120,7 @@ func TestSearchNested(t *testing.T) {
 		"LARGER 0 SMALLER 999": "1 2 3 4 5 6 7 8",
 		"SMALLER 999 BEFORE 1-Jan-2030 LARGER 5 SINCE 1-Jan-2020 SMALLER 5": "",
 	} {
-		answer := l.ok("SEARCH " + query)
-		got, _, _ := strings.Cut(answer, "\n")
-		if got != strings.TrimSuffix("* SEARCH "+want, " ") {
-			t.Errorf("%.60s: %s, want %s", query, got, want)
-		}
+		l.finds(query, want)
 	}
 }
 
@@ -251,11 +252,7 @@ func TestSearchCharset(t *testing.T) {
 		"HEADER X-Any {6+}\r\nnaïve":                                                                       "16",
 		"BODY iuml":                                                                                        "14", // as it is written, too
 	} {
-		answer := l.ok("SEARCH " + query)
-		got, _, _ := strings.Cut(strings.TrimPrefix(answer, "+ Ready\n"), "\n")
-		if got != strings.TrimSuffix("* SEARCH "+want, " ") {
-			t.Errorf("%q: %s, want %s", query, got, want)
-		}
+		l.finds(query, want)
 	}
 	l.status("SEARCH CHARSET X-NONE ALL", "NO [BADCHARSET (UTF-8 US-ASCII)]")
 	l.status("SEARCH CHARSET", "BAD")

@@ -133,6 +133,15 @@ func TestTrapLongCommand(t *testing.T) {
 	if got := last(l.expect("b ")); !strings.HasPrefix(got, "b BAD") {
 		t.Errorf("answer %q", got)
 	}
+	// And what becomes too long on its way to the library.
+	smaller := strings.Repeat("SMALLER 1 ", 4500)
+	l.status("SEARCH "+smaller+"ALL", "BAD")
+	l.status("UID SEARCH "+smaller+"TEXT {3+}\r\nabc", "BAD")
+	l.status("SEARCH TEXT {3+}\r\nabc "+smaller+"ALL", "BAD")
+	l.ok("SEARCH " + smaller[:20000] + "ALL")
+	l.ok("ENABLE UTF8=ACCEPT")
+	l.status(`LIST "" "`+strings.Repeat("&", 40000)+`"`, "BAD")
+	l.ok("NOOP")
 	// Also where nothing of it is left.
 	l.write("c SEARCH TEXT " + strings.Repeat("x", maxCommand-30) + " TEXT {1+}\r\ny" + half + "\r\n")
 	if got := last(l.expect("c ")); !strings.HasPrefix(got, "c BAD") {
@@ -202,6 +211,29 @@ func TestSearchFix(t *testing.T) {
 			t.Errorf("RETURN %s: saves only: %v", in, f.saveOnly)
 		}
 	}
+}
+
+// FuzzLineFixes checks that a line whose quoted strings end still has that after
+// its SEARCH keys or its folder names were rewritten, and no more literals.
+func FuzzLineFixes(f *testing.F) {
+	f.Add("a SEARCH RETURN (SAVE) CHARSET \"KOI8-R\" SMALLER 5 (HEADER X \"a \\\" SMALLER 0\") SMALLER 0")
+	f.Add("a SEARCH OR (SMALLER 1 SEEN) SUBJECT ")
+	f.Add("a APPEND \"Q&A\" (a&b) ")
+	f.Add("a UID COPY 1:* Q&A")
+	f.Fuzz(func(t *testing.T, line string) {
+		if strings.ContainsAny(line, "\r\n") || !balanced(line) {
+			return
+		}
+		for _, words := range []int{0, 2, 3} {
+			var s searchFix
+			for _, out := range []string{s.first(line, words, true), s.next(line, false), escapeNames("APPEND", line, words), escapeNames("UID COPY", line, words)} {
+				_, _, _, had := cutLiteral(line)
+				if _, _, _, has := cutLiteral(out); !balanced(out) || has && !had || strings.ContainsAny(out, "\r\n") || len(out) > 10*len(line)+100 {
+					t.Errorf("%q becomes %q", line, out)
+				}
+			}
+		}
+	})
 }
 
 func TestCutLiteral(t *testing.T) {

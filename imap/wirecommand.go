@@ -120,6 +120,7 @@ func (w *wire) hand(line string, first bool) error {
 	if first {
 		words = 2 + strings.Count(w.verb, " ")
 	}
+	came := len(head)
 	switch {
 	case w.verb != "SEARCH" && w.verb != "UID SEARCH":
 		if w.utf8 {
@@ -129,6 +130,14 @@ func (w *wire) hand(line string, first bool) error {
 		head = w.search.first(head, words, ok)
 	default:
 		head = w.search.next(head, ok)
+	}
+	if grown := len(head) - came; grown > 0 {
+		if w.size += grown; w.size > maxCommand {
+			head = poison
+			if first {
+				head = w.tag + " " + w.verb + " " + poison
+			}
+		}
 	}
 	line = head // where there is no literal
 	if !ok {
