@@ -48,9 +48,6 @@ var (
 	ErrFull = errors.New("disk is full")
 )
 
-// gcEvery is how often value-log files with mostly dead bytes are rewritten.
-const gcEvery = 10 * time.Minute
-
 // metaPrefix holds the store's own records; users must not write below it.
 var versionKey = []byte("\x00store/version")
 
@@ -81,6 +78,13 @@ type Store struct {
 	free    func() (int64, error)
 	cancel  context.CancelFunc
 	gc      sync.WaitGroup
+	dir     string
+	tables  bool
+	// pushAfter is the constant of that name but for tests.
+	pushAfter int64
+
+	collecting sync.Mutex // lets one Collect run at a time; guards pushed
+	pushed     int64      // bytes that the value log had when the memory table was last pushed out
 }
 
 // Open opens or creates the store in o.Dir. It fails with ErrLocked, ErrWrongKey
@@ -103,7 +107,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(o.Dir, err)
 	}
-	s := &Store{db: db, reserve: o.Reserve, free: o.Free}
+	s := &Store{db: db, reserve: o.Reserve, free: o.Free, dir: o.Dir, tables: o.Tables, pushAfter: pushAfter}
 	if s.free == nil {
 		s.free = func() (int64, error) { return Free(o.Dir) }
 	}
@@ -220,29 +224,6 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
-}
-
-// collect runs Badger's value-log garbage collection until ctx ends.
-func (s *Store) collect(ctx context.Context, log *slog.Logger) {
-	tick := time.NewTicker(gcEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for ctx.Err() == nil {
-			err := s.db.RunValueLogGC(0.5)
-			if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
-				break
-			}
-			if err != nil {
-				log.Warn("store: value log collection failed", "err", err)
-				break
-			}
-		}
-	}
 }
 
 // Compact drops what was overwritten or deleted from the tables and the value log,
