@@ -59,7 +59,7 @@ var badInputs = []struct {
 
 	// Messages.
 	{"oversized mail, announced", loggedIn("MAIL FROM:<" + demo.Alice + "> SIZE=30000000\r\n"),
-		[]string{"552 5.3.4 Max message size exceeded"}}, // the library's words
+		[]string{"552 5.3.4 the message is too large: at most 26214400 bytes (25 MiB) can be sent"}},
 	{"oversized mail, sent", loggedIn(envelope + strings.Repeat(strings.Repeat("x", 70)+"\r\n", outbox.MaxMessage/72+1) + ".\r\n"),
 		[]string{"552 5.3.4 the message is too large: at most 26214400 bytes (25 MiB) can be sent"}},
 	{"header that is none", loggedIn(envelope + "Subject: x\r\nno field\r\n\r\nx\r\n.\r\n"),
@@ -69,13 +69,13 @@ var badInputs = []struct {
 		[]string{"250 2.0.0 "}},
 
 	// Lines and garbage on the mail ports.
-	{"over-long line, SMTP", saying("smtp", strings.Repeat("x", 70_000)+"\r\n"), []string{"500 5.4.0 Too long line"}},
+	{"over-long line, SMTP", saying("smtp", strings.Repeat("x", 70_000)+"\r\n"), []string{"500 5.5.2 too much came in one line"}},
 	{"over-long line, IMAP", saying("imap", "a NOOP "+strings.Repeat("x", 70_000)+"\r\n"), []string{"BAD The command has more than 49152 bytes"}},
 	{"over-long line, POP3", saying("pop3", strings.Repeat("x", 3000)+"\r\n"), []string{"-ERR A command has at most"}},
-	{"garbage, SMTP", saying("smtp", garbage(3000)), []string{"501 5.5.2 Bad command", "Too many errors"}},
+	{"garbage, SMTP", saying("smtp", garbage(3000)), []string{"500 5.5.2 this is not a command", "421 4.7.0 too many commands were wrong"}},
 	{"garbage, IMAP", saying("imap", garbage(3000)), []string{"BAD"}},
 	{"garbage, POP3", saying("pop3", garbage(3000)), []string{"-ERR Syntax error"}},
-	{"garbage after the login, SMTP", loggedIn(garbage(3000)), []string{"501 5.5.2 Bad command", "Too many errors"}},
+	{"garbage after the login, SMTP", loggedIn(garbage(3000)), []string{"500 5.5.2 this is not a command", "421 4.7.0 too many commands were wrong"}},
 	{"TLS at once, SMTP", tlsHello("smtp"), []string{"500 5.5.1 this port begins without TLS: choose STARTTLS as the connection security"}},
 
 	// The nodes' ports. What is no member gets no words, only a counter.
