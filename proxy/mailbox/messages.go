@@ -176,7 +176,10 @@ func (f *Folder) load() error {
 	if n := len(f.messages); n > 0 {
 		last = f.messages[n-1].UID
 	}
-	var fresh []Message
+	// In parts, since a slice that grows to a hundred thousand messages leaves twice
+	// as much memory behind.
+	var parts [][]Message
+	var part []Message
 	var next uint64
 	err := f.a.s.st.View(func(tx *store.Tx) error {
 		var err error
@@ -191,7 +194,10 @@ func (f *Folder) load() error {
 			if err := it.Read(func(v []byte) error { return reader.read(v, &rec) }); err != nil {
 				return err
 			}
-			fresh = append(fresh, rec.message(binary.BigEndian.Uint32(it.Key[len(prefix):])))
+			if len(part) == cap(part) {
+				parts, part = append(parts, part), make([]Message, 0, min(max(16, 2*cap(part)), 4096))
+			}
+			part = append(part, rec.message(binary.BigEndian.Uint32(it.Key[len(prefix):])))
 			return nil
 		})
 	})
@@ -199,13 +205,18 @@ func (f *Folder) load() error {
 		f.loaded = false
 		return fmt.Errorf("read folder index: %w", err)
 	}
-	for i := range fresh {
-		fresh[i].rev = f.rev + 1
+	parts = append(parts, part)
+	for _, part := range parts {
+		for i := range part {
+			part[i].rev = f.rev + 1
+		}
 	}
 	if !f.loaded {
-		f.messages = slices.Clip(slices.Clone(fresh)) // what append left over may be a quarter
+		f.messages = slices.Concat(parts...)
 	} else {
-		f.messages = append(f.messages, fresh...)
+		for _, part := range parts {
+			f.messages = append(f.messages, part...)
+		}
 	}
 	f.uidNext, f.loaded = uint32(next), true
 	f.changed()

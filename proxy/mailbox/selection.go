@@ -186,7 +186,9 @@ func (s *Selection) Expunged() ([]int, error) {
 // merge walks the view and the folder, both sorted by UID. Callers hold a.mu.
 func (s *Selection) merge(now []Message, expunge bool) News {
 	var n News
-	view := make([]viewed, 0, len(now))
+	// In its place: a new view for each message that arrives would be megabytes, for
+	// every connection to a large folder. What is kept never comes before it is read.
+	view := s.view[:0]
 	missing := false
 	i := 0
 	for seq, v := range s.view {
