@@ -39,7 +39,7 @@ const (
 )
 
 // DefaultMaxMessage is Options.MaxMessage where that is 0, in bytes.
-const DefaultMaxMessage = 64 << 20
+const DefaultMaxMessage = 25 << 20
 
 // Options configure a Server.
 type Options struct {

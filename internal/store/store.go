@@ -85,6 +85,7 @@ type Store struct {
 
 	collecting sync.Mutex // lets one Collect run at a time; guards pushed
 	pushed     int64      // bytes that the value log had when the memory table was last pushed out
+	pages      pages
 }
 
 // Open opens or creates the store in o.Dir. It fails with ErrLocked, ErrWrongKey

@@ -14,6 +14,7 @@ type Tx struct {
 	txn      *badger.Txn
 	onCommit []func()
 	writes   int
+	pages    *pages
 }
 
 // Update runs fn in a read-write transaction and commits it. When Update
@@ -23,7 +24,7 @@ type Tx struct {
 // other than through tx.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	for {
-		tx := &Tx{txn: s.db.NewTransaction(true)}
+		tx := &Tx{txn: s.db.NewTransaction(true), pages: &s.pages}
 		err := fn(tx)
 		if err == nil {
 			err = tx.txn.Commit()
@@ -38,13 +39,15 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 		for _, f := range tx.onCommit {
 			f()
 		}
+		s.release()
 		return nil
 	}
 }
 
 // View runs fn on a read-only snapshot.
 func (s *Store) View(fn func(tx *Tx) error) error {
-	tx := &Tx{txn: s.db.NewTransaction(false)}
+	tx := &Tx{txn: s.db.NewTransaction(false), pages: &s.pages}
+	defer s.release()
 	defer tx.txn.Discard()
 	return fn(tx)
 }
@@ -52,7 +55,7 @@ func (s *Store) View(fn func(tx *Tx) error) error {
 // Snapshot returns a transaction that can only read, for longer than a function
 // takes. The caller ends it by done.
 func (s *Store) Snapshot() (tx *Tx, done func()) {
-	tx = &Tx{txn: s.db.NewTransaction(false)}
+	tx = &Tx{txn: s.db.NewTransaction(false), pages: &s.pages}
 	return tx, tx.txn.Discard
 }
 
@@ -72,6 +75,7 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read store: %w", err)
 	}
+	tx.pages.read(len(v))
 	return v, nil
 }
 
@@ -113,6 +117,7 @@ func (tx *Tx) Has(key []byte) (bool, error) {
 // thousand entries; larger values count only by their keys.
 func (tx *Tx) Set(key, value []byte) error {
 	tx.writes++
+	tx.pages.wrote(len(value))
 	if err := tx.txn.Set(key, value); err != nil {
 		return fmt.Errorf("write store: %w", err)
 	}

@@ -72,6 +72,13 @@ func (w *watcher) stop() error {
 	return w.err
 }
 
+// soFar says how large the process was in the present step.
+func (w *watcher) soFar() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fmt.Sprintf("at most %.0f MiB resident, %.0f without pages of files", mib(w.now.rss), mib(w.now.anon))
+}
+
 // step does something and prints how large the process was meanwhile.
 func (w *watcher) step(name string, do func() error) error {
 	w.mu.Lock()
@@ -80,10 +87,10 @@ func (w *watcher) step(name string, do func() error) error {
 	start := time.Now()
 	err := do()
 	w.sample()
+	seen := w.soFar()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	fmt.Printf("%-7s %6.1f s: at most %.0f MiB resident, %.0f without pages of files; %.0f MiB since the start\n",
-		name, time.Since(start).Seconds(), mib(w.now.rss), mib(w.now.anon), mib(w.all.peak))
+	fmt.Printf("%-7s %6.1f s: %s; %.0f MiB since the start\n", name, time.Since(start).Seconds(), seen, mib(w.all.peak))
 	return errors.Join(err, w.err)
 }
 

@@ -179,7 +179,12 @@ func (m *measurement) arrive(ctx context.Context) (err error) {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("        %5.0f s: %d mails arrived, %d on the way, %d arriving\n", time.Since(m.began).Seconds(), n, st.Waiting, st.Accounts[1].Incomplete)
+			blocks := 0
+			for _, a := range st.Accounts[1].Arriving {
+				blocks += a.Here
+			}
+			fmt.Printf("        %5.0f s: %d mails arrived, %d on the way, %d blocks of others are here; %s\n",
+				time.Since(m.began).Seconds(), n, len(st.Sending), blocks, m.watch.soFar())
 		}
 		select {
 		case <-ctx.Done():
