@@ -59,7 +59,7 @@ service stats {
 // startDovecot starts Dovecot with all it writes below dir.
 func startDovecot(ctx context.Context, dir string, o options) (*server, error) {
 	if o.format != "maildir" && o.format != "mdbox" {
-		return nil, fmt.Errorf("Dovecot's format is maildir or mdbox, not %s", o.format)
+		return nil, fmt.Errorf("format %s: Dovecot is measured with maildir or mdbox", o.format)
 	}
 	out, err := exec.CommandContext(ctx, o.dovecot, "--version").Output()
 	if err != nil {
