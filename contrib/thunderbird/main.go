@@ -1,0 +1,95 @@
+// Thunderbird drives Debian's Thunderbird through what a person does with mailproxy,
+// for contrib/thunderbird/run: it sets an account up, trusts mailproxy's authority,
+// gets mail over IDLE, sends some, moves and deletes. Each step is checked twice: in
+// Thunderbird, and by IMAP on the daemon's side; after each there is a screenshot.
+//
+// It speaks Marionette, which Thunderbird has for tests, and calls there what its
+// windows call. It imports nothing of mailproxy itself.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"mailproxy/contrib/clients/ready"
+)
+
+func main() {
+	file := flag.String("ready", "", "the demo's ready `file`")
+	profile := flag.String("profile", "", "an empty `directory` for Thunderbird's profile")
+	out := flag.String("out", "", "where screenshots and logs go, a `directory`")
+	flag.Parse()
+	failed, err := run(*file, *profile, *out)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "thunderbird:", err)
+		os.Exit(2)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func run(file, profile, out string) (failed bool, err error) {
+	f, err := ready.Read(file)
+	if err != nil {
+		return false, err
+	}
+	u := &user{file: f, out: out}
+	if u.alice, err = f.Account("alice"); err != nil {
+		return false, err
+	}
+	if u.bob, err = f.Account("bob"); err != nil {
+		return false, err
+	}
+	stop, err := u.start(profile)
+	if err != nil {
+		return false, err
+	}
+	failed = u.all()
+	return failed, stop()
+}
+
+// start starts Thunderbird. The function that it returns ends it.
+func (u *user) start(profile string) (stop func() error, err error) {
+	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs()), 0o600); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(u.out, "thunderbird.log"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("thunderbird", "--profile", profile, "--no-remote", "--marionette", "--remote-allow-system-access")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its exit status says nothing that is not in the steps
+		close(ended)
+	}()
+	kill := func() error {
+		err := cmd.Process.Kill()
+		<-ended
+		return errors.Join(err, log.Close())
+	}
+	if u.m, err = connect(filepath.Join(profile, "MarionetteActivePort"), ended); err != nil {
+		return nil, errors.Join(err, kill())
+	}
+	return func() error {
+		if err := u.m.quit(); err != nil {
+			return errors.Join(err, kill())
+		}
+		select {
+		case <-ended:
+			return log.Close()
+		case <-time.After(time.Minute):
+			return errors.Join(errors.New("it does not end"), kill())
+		}
+	}, nil
+}
