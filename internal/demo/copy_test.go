@@ -8,6 +8,7 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
+	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
 )
@@ -17,7 +18,9 @@ import (
 // refused and says why, for as long as both run; the other misses nothing.
 func TestCopyOfADaemon(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, func(c *Config) { // four clients, where the others have two
+		c.Parameters = directory.DefaultParameters().Scaled(speed / 2)
+	})
 	if err := w.Daemon.Close(); err != nil {
 		t.Fatal(err)
 	}
