@@ -22,11 +22,10 @@ type watcher struct {
 	quit chan struct{}
 	done sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	now   sizes      // largest of the present step
-	all   sizes
-	steps []string
-	err   error
+	mu  sync.Mutex // guards what follows
+	now sizes      // largest of the present step
+	all sizes
+	err error
 }
 
 // sizes are in bytes.
