@@ -78,7 +78,7 @@ func (s *Store) Collect(ctx context.Context) error {
 			return fmt.Errorf("collect value log: %w", FullOr(err))
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // valueLog returns how many bytes the value log's files have.

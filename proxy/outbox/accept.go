@@ -35,14 +35,14 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 	if err != nil {
 		return err
 	}
-	clean, err := a.Clean(&bounded{r: msg, left: MaxMessage, what: "the most this network carries"})
+	clean, err := a.Clean(&bounded{r: msg, left: MaxMessage})
 	if err != nil {
 		return err
 	}
 	now := o.cfg.Now()
 	in := &intake{
 		o: o, id: newID(now),
-		in: &bounded{r: clean.Message, left: MaxMessage, what: "with its line endings made CRLF"},
+		in: &bounded{r: clean.Message, left: MaxMessage, counted: ", with every line ending made CRLF"},
 	}
 	m := &message{
 		Version: recordVersion, Account: a.Address(), Kind: seal.KindMail, Submitted: now.UnixMilli(),
@@ -84,9 +84,9 @@ func recipientsOf(s *Submission) ([]recipient, error) {
 
 // A bounded reader refuses a message that is too large.
 type bounded struct {
-	r    io.Reader
-	left int64
-	what string
+	r       io.Reader
+	left    int64
+	counted string // how, for the error; "" as it came
 }
 
 // Read implements io.Reader.
@@ -96,7 +96,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, refusal.New(552, [3]int{5, 3, 4}, "the message is larger than %d MB, %s", MaxMessage>>20, b.what)
+		return 0, refusal.New(552, [3]int{5, 3, 4}, "the message is too large: at most %d bytes (%d MiB) can be sent%s", MaxMessage, MaxMessage>>20, b.counted)
 	}
 	return n, err
 }
