@@ -73,6 +73,8 @@ func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) erro
 	ctx, cancel := context.WithTimeout(ctx, endWait)
 	defer cancel()
 	name, domain := address.Split(a.keys.Address())
+	a.setLeaving(true)
+	defer a.setLeaving(false) // its record says it then, or nothing was done
 	registered := true
 	select {
 	case <-a.registered:
@@ -114,6 +116,12 @@ func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) erro
 	}
 	a.setRecord(&record)
 	return nil
+}
+
+func (a *account) setLeaving(leaving bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaving = leaving
 }
 
 // eraseAccount erases the keys of an account that its provider has erased, and what

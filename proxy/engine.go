@@ -70,6 +70,7 @@ type account struct {
 
 	mu        sync.Mutex // guards all below
 	record    *accountRecord
+	leaving   bool  // its provider is being asked to end it
 	problem   error // why it is not registered, or not read
 	forgotten forgotten
 }

@@ -45,12 +45,13 @@ func (d *Daemon) openLogs() (*monitor.Monitor, error) {
 }
 
 // published returns the account's address, and whether its provider is to have its
-// keys.
+// keys. While the user takes an account back the provider may have done so, and its
+// log says so, before its answer is here.
 func (a *account) published() (addr, domain string, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, domain = address.Split(a.record.Address)
-	return a.record.Address, domain, a.record.Registered && a.record.Ending == Active
+	return a.record.Address, domain, a.record.Registered && a.record.Ending == Active && !a.leaving
 }
 
 // ownKeys returns the identities of the accounts that a provider is to have.

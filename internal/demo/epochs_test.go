@@ -14,7 +14,7 @@ import (
 // Everything arrives, once.
 func TestMailAcrossEpochs(t *testing.T) {
 	t.Parallel()
-	const epoch = 8 * time.Second * slow
+	epoch := epochOf(8 * time.Second)
 	w := newWorld(t, func(c *Config) { c.Parameters.Epoch = directory.Duration(epoch) })
 	first := w.Network.Document.Parameters.EpochAt(time.Now())
 	sent := 0

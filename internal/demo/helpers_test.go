@@ -73,6 +73,13 @@ func newWorld(t *testing.T, change func(*Config)) *testWorld {
 	return w
 }
 
+// epochOf returns a length for epochs of networks as fast as newWorld's: of at least
+// that, and as many mean delays as a network document demands.
+func epochOf(least time.Duration) time.Duration {
+	mean := time.Duration(directory.DefaultParameters().Scaled(speed).MixDelay)
+	return max(least*slow, 120*mean)
+}
+
 func loopback() proxy.ListenConfig {
 	return proxy.ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0", AllowPlaintext: true}
 }

@@ -66,7 +66,7 @@ func (l *liar) Answer(ctx context.Context, request []byte) []byte {
 // log that the network's snapshot vouches for.
 func TestProviderThatLies(t *testing.T) {
 	t.Parallel()
-	const epoch = 3 * time.Second * slow
+	epoch := epochOf(3 * time.Second)
 	var south *liar
 	w := newWorld(t, func(c *Config) {
 		c.Parameters.Epoch = directory.Duration(epoch)
