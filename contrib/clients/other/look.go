@@ -41,7 +41,7 @@ func (o *other) fetch(folder string, raw bool) ([]message, error) {
 	if raw {
 		options.BodySection = []*goimap.FetchItemBodySection{whole}
 	}
-	var all goimap.SeqSet
+	var all goimap.UIDSet // by number, one that another client removes meanwhile would be refused
 	all.AddRange(1, 0)
 	got, err := o.c.Fetch(all, options).Collect()
 	if err != nil {
