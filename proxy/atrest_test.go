@@ -81,7 +81,7 @@ func TestNothingReadableOnDisk(t *testing.T) {
 		// And what waits in the outbox.
 		submit(t, p.daemon.Address("smtp").String(), password, "From: "+restoredUser+"\r\nSubject: Watermelon-Subject\r\n\r\n"+body)
 	}
-	words := []string{restoredUser, "north.test", "contact@", "recipient@", "Watermelon", "goes on and on", password, "PRIVATE KEY-----\nM", "account/"}
+	words := []string{restoredUser, "north.test", "contact@", "recipient@", "Watermelon", "goes on and on", password, "BEGIN PRIVATE KEY", "account/"}
 	dir := p.daemon.opt.Dir
 	for _, hit := range find(t, dir, words...) {
 		t.Error("running:", hit)
