@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailproxy/contrib/measure/resident"
 )
 
 // TestProc measures this process, which is known to have been busy.
@@ -30,7 +32,7 @@ func TestProc(t *testing.T) {
 	if busy := after - before; busy < 10*time.Millisecond || busy > 10*time.Second {
 		t.Errorf("%v on a processor in 200 ms of work", busy)
 	}
-	sizes, err := resident(os.Getpid())
+	sizes, err := resident.Sizes(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"mailproxy/contrib/measure/resident"
 	"mailproxy/internal/demo"
 	"mailproxy/proxy"
 )
@@ -111,7 +112,7 @@ func run(ctx context.Context, program string, warmUp, length time.Duration) (err
 			return err
 		}
 	}
-	fmt.Printf("\nrss_mib=%.1f cpu_percent=%.2f\n", mib(m.mostRSS), m.cpuPercent())
+	fmt.Printf("\nrss_mib=%.1f cpu_percent=%.2f\n", resident.MiB(m.mostRSS), m.cpuPercent())
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mailproxy/contrib/measure/resident"
 	"mailproxy/proxy"
 )
 
@@ -24,12 +25,10 @@ type measurement struct {
 
 func (m *measurement) cpuPercent() float64 { return 100 * m.cpu.Seconds() / m.length.Seconds() }
 
-func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
-
 func (m *measurement) print() {
 	fmt.Printf("\nover %.0f s: %d packets sent, %d of them reads, %d lost\n", m.length.Seconds(), m.packets, m.reads, m.lost)
 	fmt.Printf("resident: %.1f MiB at most, %.1f at the end, %.1f of that not pages of files; peak since the start %.1f\n",
-		mib(m.mostRSS), mib(m.rss), mib(m.anonymous), mib(m.peak))
+		resident.MiB(m.mostRSS), resident.MiB(m.rss), resident.MiB(m.anonymous), resident.MiB(m.peak))
 	fmt.Printf("processor: %.2f s, %.2f %% of a core\n", m.cpu.Seconds(), m.cpuPercent())
 }
 
@@ -48,7 +47,7 @@ func measure(ctx context.Context, pid int, dir string, length time.Duration) (m 
 		if err := sleep(ctx, time.Second); err != nil {
 			return m, err
 		}
-		sizes, err := resident(pid)
+		sizes, err := resident.Sizes(pid)
 		if err != nil {
 			return m, err
 		}
@@ -99,29 +98,4 @@ func processor(pid int) (time.Duration, error) {
 		sum += time.Duration(n) * time.Second / ticks
 	}
 	return sum, nil
-}
-
-// resident returns the sizes in /proc/PID/status in bytes, by name.
-func resident(pid int) (map[string]uint64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return nil, fmt.Errorf("read resident size: %w", err)
-	}
-	sizes := map[string]uint64{}
-	for _, line := range strings.Split(string(b), "\n") {
-		name, value, _ := strings.Cut(line, ":")
-		if kib, ok := strings.CutSuffix(strings.TrimSpace(value), " kB"); ok {
-			n, err := strconv.ParseUint(kib, 10, 53)
-			if err != nil {
-				return nil, fmt.Errorf("read resident size: %w", err)
-			}
-			sizes[name] = n << 10
-		}
-	}
-	for _, name := range []string{"VmRSS", "VmHWM", "RssAnon"} {
-		if sizes[name] == 0 {
-			return nil, fmt.Errorf("read resident size: the system does not tell %s", name)
-		}
-	}
-	return sizes, nil
 }

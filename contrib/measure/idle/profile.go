@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"mailproxy/contrib/measure/resident"
 )
 
 // shown is how many lines each part of the profile has.
@@ -20,7 +22,7 @@ func printProfile(w io.Writer) {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	fmt.Fprintf(w, "heap: %.1f MiB live, %.1f MiB held from the system; stacks %.1f MiB, the runtime's own %.1f MiB; %d collections, %.3f %% of the time\n",
-		mib(s.HeapAlloc), mib(s.HeapSys-s.HeapReleased), mib(s.StackSys), mib(s.GCSys+s.MSpanSys+s.MCacheSys+s.BuckHashSys+s.OtherSys), s.NumGC, 100*s.GCCPUFraction)
+		resident.MiB(s.HeapAlloc), resident.MiB(s.HeapSys-s.HeapReleased), resident.MiB(s.StackSys), resident.MiB(s.GCSys+s.MSpanSys+s.MCacheSys+s.BuckHashSys+s.OtherSys), s.NumGC, 100*s.GCCPUFraction)
 
 	// Twice as many as there were: more may have come meanwhile.
 	n, _ := runtime.MemProfile(nil, true)

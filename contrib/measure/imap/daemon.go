@@ -158,30 +158,5 @@ func setUp(dir string, cfg proxy.Config, net networkReady) (string, error) {
 	return file, errors.Join(os.WriteFile(dir+"/network.note", net.Note, 0o644), cfg.Write(file))
 }
 
-// resident returns the sizes in /proc/PID/status in bytes, by name.
-func resident(pid int) (map[string]uint64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return nil, fmt.Errorf("read resident size: %w", err)
-	}
-	sizes := map[string]uint64{}
-	for _, line := range strings.Split(string(b), "\n") {
-		name, value, _ := strings.Cut(line, ":")
-		if kib, ok := strings.CutSuffix(strings.TrimSpace(value), " kB"); ok {
-			n, err := strconv.ParseUint(kib, 10, 53)
-			if err != nil {
-				return nil, fmt.Errorf("read resident size: %w", err)
-			}
-			sizes[name] = n << 10
-		}
-	}
-	for _, name := range []string{"VmRSS", "VmHWM", "RssAnon"} {
-		if sizes[name] == 0 {
-			return nil, fmt.Errorf("read resident size: the system does not tell %s", name)
-		}
-	}
-	return sizes, nil
-}
-
 // say prints a line for the parent.
 func say(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }

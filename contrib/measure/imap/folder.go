@@ -12,6 +12,7 @@ import (
 
 	"github.com/emersion/go-imap/v2/imapclient"
 
+	"mailproxy/contrib/measure/resident"
 	"mailproxy/internal/demo"
 	"mailproxy/proxy"
 )
@@ -75,13 +76,11 @@ func measureFolder(ctx context.Context, n, size int) (err error) {
 	fmt.Printf("SELECT again (median of %d):             %s\n", repeats, ms(f.again))
 	fmt.Printf("a client in IDLE hears of a message:    %s after its storing was answered (the last of %d, the worst of %d messages)\n", ms(f.idle), idlers, arrivals)
 	fmt.Printf("resident with %d connections in IDLE:    %.1f MiB at most, %.1f of that not pages of files; peak since the start %.1f\n",
-		idlers, mib(f.rss), mib(f.anonymous), mib(f.peak))
+		idlers, resident.MiB(f.rss), resident.MiB(f.anonymous), resident.MiB(f.peak))
 	fmt.Printf("\nfolder=%d start_ms=%.0f first_select_ms=%.1f select_ms=%.1f idle_ms=%.1f rss_mib=%.1f\n", n,
-		f.start.Seconds()*1000, f.first.Seconds()*1000, f.again.Seconds()*1000, f.idle.Seconds()*1000, mib(f.rss))
+		f.start.Seconds()*1000, f.first.Seconds()*1000, f.again.Seconds()*1000, f.idle.Seconds()*1000, resident.MiB(f.rss))
 	return nil
 }
-
-func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 
 // fillDaemon runs a daemon for as long as it takes to add an account and mail.
 func fillDaemon(ctx context.Context, file, dir string, n, size int) (took time.Duration, err error) {
@@ -204,7 +203,7 @@ func (f *folderFigures) measure(ctx context.Context, file string, n, size int) (
 // watch looks at the daemon's memory for a while.
 func (f *folderFigures) watch(ctx context.Context, pid int) error {
 	for end := time.Now().Add(watchFor); time.Now().Before(end); {
-		sizes, err := resident(pid)
+		sizes, err := resident.Sizes(pid)
 		if err != nil {
 			return err
 		}

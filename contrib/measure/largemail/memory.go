@@ -3,13 +3,12 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
+
+	"mailproxy/contrib/measure/resident"
 )
 
 // sampleEvery is how often the size of the daemon is looked at. VmHWM needs no
@@ -75,7 +74,7 @@ func (w *watcher) stop() error {
 func (w *watcher) soFar() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return fmt.Sprintf("at most %.0f MiB resident, %.0f without pages of files", mib(w.now.rss), mib(w.now.anon))
+	return fmt.Sprintf("at most %.0f MiB resident, %.0f without pages of files", resident.MiB(w.now.rss), resident.MiB(w.now.anon))
 }
 
 // step does something and prints how large the process was meanwhile.
@@ -89,29 +88,11 @@ func (w *watcher) step(name string, do func() error) error {
 	seen := w.soFar()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	fmt.Printf("%-7s %6.1f s: %s; %.0f MiB since the start\n", name, time.Since(start).Seconds(), seen, mib(w.all.peak))
+	fmt.Printf("%-7s %6.1f s: %s; %.0f MiB since the start\n", name, time.Since(start).Seconds(), seen, resident.MiB(w.all.peak))
 	return errors.Join(err, w.err)
 }
 
-func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
-
 func sizesOf(pid int) (sizes, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return sizes{}, fmt.Errorf("read resident size: %w", err)
-	}
-	defer f.Close()
-	have := map[string]uint64{}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var kib uint64
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		if _, err := fmt.Sscanf(value, "%d kB", &kib); err == nil {
-			have[name] = kib << 10
-		}
-	}
-	s := sizes{have["VmRSS"], have["RssAnon"], have["VmHWM"]}
-	if s.rss == 0 || s.anon == 0 || s.peak == 0 {
-		return s, errors.New("read resident size: the system does not tell")
-	}
-	return s, nil
+	have, err := resident.Sizes(pid)
+	return sizes{have["VmRSS"], have["RssAnon"], have["VmHWM"]}, err
 }

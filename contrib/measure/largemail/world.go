@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"mailproxy/contrib/measure/resident"
 	"mailproxy/proxy"
 	"mailproxy/spool/badgerstore"
 	"mailproxy/spool/server"
@@ -199,6 +200,6 @@ func (m *measurement) report() error {
 	defer m.watch.mu.Unlock()
 	all := m.watch.all
 	fmt.Printf("\nmessages=%d size_mib=%.1f way_s=%.0f peak_rss_mib=%.0f peak_anon_mib=%.0f\n",
-		m.messages, float64(m.size)/(1<<20), m.took.Seconds(), mib(all.peak), mib(all.anon))
+		m.messages, float64(m.size)/(1<<20), m.took.Seconds(), resident.MiB(all.peak), resident.MiB(all.anon))
 	return nil
 }

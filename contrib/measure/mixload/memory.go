@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	crand "crypto/rand"
 	"errors"
@@ -12,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
+	"mailproxy/contrib/measure/resident"
 	"mailproxy/mixnet/directory"
 )
 
@@ -44,7 +43,7 @@ func measureMemory(ctx context.Context, w *world, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.stop()) }()
 	pid := m.cmd.Process.Pid
-	opened, err := resident(pid)
+	opened, err := resident.Sizes(pid)
 	if err != nil {
 		return err
 	}
@@ -52,7 +51,7 @@ func measureMemory(ctx context.Context, w *world, o options) (err error) {
 	if missing := hour + grace - m.up.Tags; missing < 0 || missing > 10 {
 		return fmt.Errorf("the mix has %d tags of %d", m.up.Tags, hour+grace)
 	}
-	fmt.Printf("the mix is process %d; %d tags were loaded in %.1f s, and it has %.0f MiB\n", pid, m.up.Tags, m.up.Opened.Seconds(), mib(opened["VmRSS"]))
+	fmt.Printf("the mix is process %d; %d tags were loaded in %.1f s, and it has %.0f MiB\n", pid, m.up.Tags, m.up.Opened.Seconds(), resident.MiB(opened["VmRSS"]))
 	l, err := w.connect(ctx)
 	if err != nil {
 		return err
@@ -66,7 +65,7 @@ func measureMemory(ctx context.Context, w *world, o options) (err error) {
 	if err := f.pour(sending, o.rate); err != nil {
 		return err
 	}
-	last, err := resident(pid)
+	last, err := resident.Sizes(pid)
 	if err != nil {
 		return err
 	}
@@ -84,8 +83,8 @@ func measureMemory(ctx context.Context, w *world, o options) (err error) {
 	}
 	fmt.Printf("%d packets arrived and %d did not, %.0f a second were sent, 99 %% were at most %s late; %d tags, %d collections\n",
 		len(late), lost, float64(f.sentCount())/o.length.Seconds(), ms(quantile(late, 0.99)), after.Tags, after.Collections)
-	fmt.Printf("resident: %.0f MiB when opened, %.0f at the end, %.0f at most\n\n", mib(opened["VmRSS"]), mib(last["VmRSS"]), mib(last["VmHWM"]))
-	fmt.Printf("rss_mib=%.0f tags=%d load_s=%.1f dropped=%d\n", mib(last["VmHWM"]), after.Tags, m.up.Opened.Seconds(), lost)
+	fmt.Printf("resident: %.0f MiB when opened, %.0f at the end, %.0f at most\n\n", resident.MiB(opened["VmRSS"]), resident.MiB(last["VmRSS"]), resident.MiB(last["VmHWM"]))
+	fmt.Printf("rss_mib=%.0f tags=%d load_s=%.1f dropped=%d\n", resident.MiB(last["VmHWM"]), after.Tags, m.up.Opened.Seconds(), lost)
 	return ctx.Err()
 }
 
@@ -108,27 +107,4 @@ func (w *world) fillTags(e directory.Epoch, n int) (err error) {
 		}
 	}
 	return nil
-}
-
-func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
-
-// resident returns VmRSS and VmHWM, in bytes, of a process.
-func resident(pid int) (map[string]uint64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return nil, fmt.Errorf("read resident size: %w", err)
-	}
-	defer f.Close()
-	sizes := map[string]uint64{}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var kib uint64
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		if _, err := fmt.Sscanf(value, "%d kB", &kib); err == nil {
-			sizes[name] = kib << 10
-		}
-	}
-	if sizes["VmRSS"] == 0 || sizes["VmHWM"] == 0 {
-		return nil, errors.New("read resident size: the system does not tell")
-	}
-	return sizes, nil
 }

@@ -8,10 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -162,23 +159,4 @@ func (m *measurement) fillBlocks(ctx context.Context, blocks int) error {
 	return m.each(ctx, "blocks", 256, st.Blocks, blocks, func(n int) error {
 		return appendTo(ctx, m.st, spoolOf(first+n%(m.spools-first)), m.newBlock())
 	})
-}
-
-// resident returns the resident size of this process in MiB: all of it, and what
-// of it is not in files.
-func resident() (all, anonymous int, err error) {
-	raw, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(raw)) {
-		var kib int
-		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
-			all = kib >> 10
-		}
-		if n, _ := fmt.Sscanf(line, "RssAnon: %d kB", &kib); n == 1 {
-			anonymous = kib >> 10
-		}
-	}
-	return all, anonymous, nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mailproxy/contrib/measure/resident"
 )
 
 const (
@@ -78,11 +80,12 @@ func (m *measurement) mix(ctx context.Context) error {
 	most, mostAnon := 0, 0
 	for lap := 1; time.Now().Before(end) && ctx.Err() == nil; lap++ {
 		time.Sleep(500 * time.Millisecond)
-		all, anon, err := resident()
+		sizes, err := resident.Sizes(os.Getpid())
 		if err != nil {
 			return err
 		}
-		most, mostAnon = max(most, all), max(mostAnon, anon)
+		all := int(sizes["VmRSS"] >> 20)
+		most, mostAnon = max(most, all), max(mostAnon, int(sizes["RssAnon"]>>20))
 		if lap%20 == 0 {
 			m.say("mixed: %s of %s, %d MiB", time.Since(began).Round(time.Second), m.mixed, all)
 		}
