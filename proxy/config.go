@@ -29,6 +29,7 @@ type NetworkConfig struct {
 	Gateway   string   `toml:"gateway,omitempty" comment:"name of the gateway to use; without it one is chosen and kept"`
 	Keys      []string `toml:"keys" comment:"the keys that may have signed the document"`
 	Threshold int      `toml:"threshold" comment:"how many of them must have"`
+	SOCKS5    string   `toml:"socks5,omitempty" comment:"address of a SOCKS5 proxy by which the gateway is reached, for Tor usually 127.0.0.1:9050"`
 }
 
 // ListenConfig says where mail clients connect. The ports of the first three begin in
@@ -93,6 +94,9 @@ func LoadConfig(file string) (Config, error) {
 		return c, fmt.Errorf("configuration %s names no network document: set network.document", file)
 	case c.Dir == "":
 		return c, fmt.Errorf("configuration %s names no directory: set dir", file)
+	}
+	if _, err := c.Network.Dialer(); err != nil {
+		return c, fmt.Errorf("configuration %s: socks5 = %w", file, err)
 	}
 	base := filepath.Dir(file)
 	for _, p := range []*string{&c.Dir, &c.Network.Document} {

@@ -53,7 +53,11 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		log.Warn("mailproxy: without the earlier network document it may take an epoch until it is online", "err", err)
 	}
-	network, err := builtin.New(builtin.Config{Document: doc, Earlier: earlier, Gateway: gateway, Logger: log})
+	open, err := cfg.Network.Dialer()
+	if err != nil {
+		return err
+	}
+	network, err := builtin.New(builtin.Config{Document: doc, Earlier: earlier, Gateway: gateway, Open: open, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,9 @@ type Config struct {
 	Gateway string
 	Logger  *slog.Logger     // nil discards
 	Now     func() time.Time // of epochs; nil means time.Now
+	// Open makes the connections to the gateway, by way of a proxy perhaps; nil makes
+	// them directly. If its error has a method Reason, that is what a user is told.
+	Open func(ctx context.Context, network, address string) (net.Conn, error)
 	// Tap and Slots are for tests and measuring programs only. Slots is told of each
 	// slot as its packet leaves; it is called from several goroutines and must return
 	// at once.
@@ -142,6 +146,9 @@ func New(cfg Config) (*Client, error) {
 	end, err := wire.NewEnd(linkKey, p.Packet(), cfg.Tap)
 	if err != nil {
 		return nil, fmt.Errorf("start network client: %w", err)
+	}
+	if cfg.Open != nil {
+		end.Through(cfg.Open)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Client{

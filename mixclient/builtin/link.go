@@ -81,6 +81,10 @@ func offlineReason(err error) string {
 		// little, would choose everybody's gateway.
 		return "the gateway has no room at present; trying again. If this persists, name another gateway in the configuration"
 	}
+	var told interface{ Reason() string }
+	if errors.As(err, &told) {
+		return told.Reason()
+	}
 	return "the gateway cannot be reached; trying again"
 }
 

@@ -62,6 +62,9 @@ var (
 var (
 	handshakeTimeout = 15 * time.Second
 	writeTimeout     = 15 * time.Second
+	// throughTimeout is handshakeTimeout where a connection is made by way of others:
+	// Tor may have to build a circuit first.
+	throughTimeout = 60 * time.Second
 )
 
 // A Tap sees each frame inside the TLS of a link, as it is sent, and may lose it:
@@ -77,6 +80,7 @@ type End struct {
 	proto string
 	tap   Tap
 	open  func(ctx context.Context, network, address string) (net.Conn, error)
+	wait  time.Duration // for a connection and its handshake
 }
 
 // NewEnd makes an end that is known by identity, for frames that hold bodies of
@@ -92,9 +96,15 @@ func NewEnd(identity ed25519.PrivateKey, packet int, tap Tap) (*End, error) {
 		proto: fmt.Sprintf("mailproxy/1/%d", packet), // both must mean the same frames
 		tap:   tap,
 		open:  new(net.Dialer).DialContext,
+		wait:  handshakeTimeout,
 	}
 	copy(e.key[:], identity.Public().(ed25519.PublicKey))
 	return e, nil
+}
+
+// Through has all later connections of Dial made by open, a proxy's perhaps.
+func (e *End) Through(open func(ctx context.Context, network, address string) (net.Conn, error)) {
+	e.open, e.wait = open, throughTimeout
 }
 
 // certificate wraps a key for TLS.
@@ -171,7 +181,7 @@ func peerKey(s tls.ConnectionState) (k directory.Key, err error) {
 
 // Dial connects to the member at address, which must prove peer.
 func (e *End) Dial(ctx context.Context, address string, peer directory.Key) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.wait)
 	defer cancel()
 	raw, err := e.open(ctx, "tcp", address)
 	if err != nil {
