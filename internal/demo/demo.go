@@ -56,6 +56,10 @@ type Config struct {
 	Logger     *slog.Logger
 	Tap        wire.Tap
 	Slots      func(account string, s builtin.Slot) // as builtin.Config has it; may be nil
+	// Client may change how an account takes part in the network, and Now is the
+	// daemon's clock, for tests; both may be nil.
+	Client func(account string, c *builtin.Config)
+	Now    func() time.Time
 	// Front may put something before a provider's spool, for tests; may be nil.
 	Front func(domain string, s node.Service) node.Service
 }
@@ -140,6 +144,9 @@ func (w *World) start() error {
 		if w.cfg.Slots != nil {
 			cfg.Slots = func(s builtin.Slot) { w.cfg.Slots(address, s) }
 		}
+		if w.cfg.Client != nil {
+			w.cfg.Client(address, &cfg)
+		}
 		w.clients[address], err = builtin.New(cfg)
 		if err != nil {
 			return err
@@ -154,7 +161,7 @@ func (w *World) start() error {
 			}
 			return nil // not a nil *builtin.Client in an interface
 		},
-		Times: w.cfg.Times, Observe: w.cfg.Observe, Logger: w.cfg.Logger,
+		Times: w.cfg.Times, Observe: w.cfg.Observe, Logger: w.cfg.Logger, Now: w.cfg.Now,
 	})
 	if err != nil {
 		return err
