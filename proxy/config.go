@@ -13,6 +13,11 @@ import (
 // ConfigVersion is the version of the configuration file that this program reads.
 const ConfigVersion = 1
 
+// GCPercent is for debug.SetGCPercent in a process that is a user's daemon and little
+// else. It stays small for most of the day, beside the indexes of large folders, and
+// what a moment's work leaves behind is not to count as the daemon's for hours.
+const GCPercent = 50
+
 // A Config is the file given to "mailproxy run --config".
 type Config struct {
 	Version int    `toml:"version"`

@@ -6,7 +6,13 @@
 // not to be had; 80 if the command line is wrong.
 package main
 
-import "mailproxy/internal/command"
+import (
+	"os"
+	"runtime/debug"
+
+	"mailproxy/internal/command"
+	"mailproxy/proxy"
+)
 
 type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Run a whole private mail network and two mailboxes in this process."`
@@ -24,5 +30,8 @@ type cli struct {
 }
 
 func main() {
+	if os.Getenv("GOGC") == "" { // else the user has decided
+		debug.SetGCPercent(proxy.GCPercent)
+	}
 	command.Main("mailproxy", "Private e-mail for your own mail program: mail between addresses of the network leaves as packets of a mix network, under cover traffic.", new(cli))
 }

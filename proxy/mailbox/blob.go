@@ -267,9 +267,10 @@ func deleteChunks(tx *store.Tx, b blobID, size int64) error {
 	return nil
 }
 
-// readBlob returns size bytes of blob b from off on.
-func readBlob(tx *store.Tx, b blobID, off, size int64) ([]byte, error) {
-	out := make([]byte, 0, size)
+// readBlob fills out, which is empty, with as many bytes of blob b from off on as it
+// has capacity.
+func readBlob(tx *store.Tx, b blobID, off int64, out []byte) ([]byte, error) {
+	size := int64(cap(out))
 	for int64(len(out)) < size {
 		at := off + int64(len(out))
 		err := tx.Read(chunkKey(b, uint32(at/chunkSize)), func(v []byte) error {

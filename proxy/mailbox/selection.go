@@ -228,7 +228,13 @@ type Content struct {
 	m         Message
 	envelope  *Envelope
 	structure *Structure
+	// room is where Bytes puts what it reads, as long as it lasts.
+	room []byte
 }
+
+// roomSize is how many bytes Contents keeps for what is read of one message, so that
+// not every body of usual size leaves garbage behind.
+const roomSize = 64 << 10
 
 // Content calls fn with the message's content, which is valid until fn returns.
 // ErrNoMessage if the message is gone.
@@ -240,11 +246,16 @@ func (f *Folder) Content(m Message, fn func(*Content) error) error {
 }
 
 // Contents calls fn with each message's content in turn, all from one snapshot,
-// which is cheaper than as many of Content. A message that is gone is left out.
+// which is cheaper than as many of Content. What fn has read is valid until it
+// returns. A message that is gone is left out.
 func (f *Folder) Contents(list []Seen, fn func(Seen, *Content) error) error {
 	return f.a.s.st.View(func(tx *store.Tx) error {
+		var room []byte
+		if len(list) > 1 {
+			room = make([]byte, 0, roomSize)
+		}
 		for _, m := range list {
-			c := &Content{s: f.a.s, tx: tx, m: m.Message}
+			c := &Content{s: f.a.s, tx: tx, m: m.Message, room: room}
 			if err := c.gone(fn(m, c)); err != nil && !errors.Is(err, ErrNoMessage) {
 				return err
 			}
@@ -316,7 +327,12 @@ func (c *Content) Bytes(off, end int64) ([]byte, error) {
 	if off < 0 || end < off || end > c.m.Size {
 		return nil, fmt.Errorf("bytes %d to %d of a message of %d", off, end, c.m.Size)
 	}
-	return readBlob(c.tx, c.m.blob, off, end-off)
+	have, n := len(c.room), int(end-off)
+	if n > cap(c.room)-have {
+		return readBlob(c.tx, c.m.blob, off, make([]byte, 0, n))
+	}
+	c.room = c.room[:have+n]
+	return readBlob(c.tx, c.m.blob, off, c.room[have:have:have+n])
 }
 
 // Reader reads the message's bytes from off up to end, a small part at a time.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 
 	"mailproxy/internal/demo"
@@ -61,6 +62,7 @@ func runNetwork(ctx context.Context, dir string) error {
 
 // runUser does what "mailproxy run" does with the configuration in file.
 func runUser(ctx context.Context, file string) (err error) {
+	debug.SetGCPercent(proxy.GCPercent) // as cmd/mailproxy does
 	cfg, err := proxy.LoadConfig(file)
 	if err != nil {
 		return err

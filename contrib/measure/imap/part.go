@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 
 	"mailproxy/imap"
 	"mailproxy/internal/store"
+	"mailproxy/proxy"
 	"mailproxy/proxy/mailbox"
 )
 
@@ -29,6 +31,9 @@ const (
 func runPart(part string) error {
 	if len(os.Args) != 2 {
 		return fmt.Errorf("%d arguments, want 1", len(os.Args)-1)
+	}
+	if part != networkPart {
+		debug.SetGCPercent(proxy.GCPercent) // as cmd/mailproxy does
 	}
 	switch part {
 	case mailPart:

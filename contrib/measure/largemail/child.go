@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -68,6 +69,7 @@ func runChild() bool {
 }
 
 func (c childConfig) run() (err error) {
+	debug.SetGCPercent(proxy.GCPercent) // as cmd/mailproxy does
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	spoolService := mixclient.Service{Kind: mixclient.KindSpool, Provider: provider, Node: "spool"}
