@@ -31,6 +31,7 @@ require (
 	golang.org/x/term v0.47.0
 	golang.org/x/text v0.43.0
 	gonum.org/v1/gonum v0.17.0
+	howett.net/plist v1.0.1
 	pgregory.net/rapid v1.3.0
 )
 

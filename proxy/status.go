@@ -65,10 +65,7 @@ type NetworkStatus struct {
 
 // Status returns the daemon's status.
 func (d *Daemon) Status() Status {
-	s := Status{Listen: map[string]string{}}
-	for name, a := range d.addresses {
-		s.Listen[name] = a.String()
-	}
+	s := Status{Listen: d.listening()}
 	s.Waiting, s.Receipts = d.outbox.Count()
 	s.Alarms = d.alarms()
 	s.Paying = d.outbox.Payments()

@@ -12,10 +12,12 @@ import (
 )
 
 type accountCmd struct {
-	Add    accountAddCmd    `cmd:"" help:"Make an account and register it at its provider."`
-	List   accountListCmd   `cmd:"" help:"List the accounts."`
-	Revoke accountRevokeCmd `cmd:"" help:"Take an account's identity back for good: nobody can write to it anew."`
-	Delete accountDeleteCmd `cmd:"" help:"Delete an account for good, here and at its provider; its mail stays here."`
+	Add          accountAddCmd          `cmd:"" help:"Make an account and register it at its provider."`
+	List         accountListCmd         `cmd:"" help:"List the accounts."`
+	Settings     accountSettingsCmd     `cmd:"" help:"Say what to type into a mail program."`
+	Mobileconfig accountMobileconfigCmd `cmd:"" help:"Write a configuration profile for Mail on this Mac: account and certificate authority in one."`
+	Revoke       accountRevokeCmd       `cmd:"" help:"Take an account's identity back for good: nobody can write to it anew."`
+	Delete       accountDeleteCmd       `cmd:"" help:"Delete an account for good, here and at its provider; its mail stays here."`
 }
 
 type accountAddCmd struct {

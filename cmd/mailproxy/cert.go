@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +12,6 @@ import (
 
 	"golang.org/x/term"
 
-	"mailproxy/internal/durable"
 	"mailproxy/proxy"
 	"mailproxy/proxy/cert"
 	"mailproxy/proxy/cert/truststore"
@@ -90,13 +87,7 @@ func (c *certExportCmd) Run() error {
 		}
 		return nil
 	}
-	switch have, err := os.ReadFile(c.Out); {
-	case err == nil && !bytes.Equal(have, b) && !c.Force:
-		return fmt.Errorf("%s is there and holds something else; --force replaces it", c.Out)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("export certificate: %w", err)
-	}
-	if err := durable.WriteFile(c.Out, b, 0o644); err != nil {
+	if err := writeNew(c.Out, b, 0o644, c.Force); err != nil {
 		return fmt.Errorf("export certificate: %w", err)
 	}
 	return nil
