@@ -76,7 +76,8 @@ const (
 	// StateVerified: pinned, and the user has compared safety numbers.
 	StateVerified
 	// StateChanged: the provider publishes another identity key. Mail to the
-	// contact and mail sealed with the new key is held until the user decides.
+	// contact and mail sealed with the new key is held until the user decides. Mail
+	// sealed with the pinned one is theirs as before.
 	StateChanged
 )
 
@@ -137,6 +138,13 @@ type Contact struct {
 	// published by the provider in StateChanged, else only claimed in a mail.
 	Pending      ed25519.PublicKey
 	PendingSince time.Time
+	// PendingTold says that the user has been told of Pending, as far as it is now.
+	PendingTold bool
+	// Dropped counts the mails under this address that were dropped because their key
+	// is not the contact's, DroppedTold those of them that the user was told of, at
+	// the time DroppedAt.
+	Dropped, DroppedTold uint64
+	DroppedAt            time.Time
 	// Fetches counts the answers of the provider about this contact.
 	Fetches uint64
 	// Blocked says that the user wants no mail from this address.
@@ -175,8 +183,9 @@ const prefix = "contacts/"
 // key returns where a contact is kept: "contacts/" own NUL address.
 func (b *Book) key(addr string) []byte { return append(Prefix(b.own), addr...) }
 
-// recordFormat is the version of record. Format 1 had no field after Confirmed.
-const recordFormat = 2
+// recordFormat is the version of record. Format 1 had no field after Confirmed, format
+// 2 none after Terms.
+const recordFormat = 3
 
 // record is the stored form of a contact. Times are Unix seconds, 0 for never.
 type record struct {
@@ -204,6 +213,15 @@ type record struct {
 	AppendVersion uint64       `cbor:"15,keyasint,omitempty"`
 	AppendRefused bool         `cbor:"16,keyasint,omitempty"`
 	Terms         *spool.Terms `cbor:"17,keyasint,omitempty"`
+	// Told is the pending identity that the user has been told of, and ToldPublished
+	// says that it was published then.
+	Told          []byte `cbor:"18,keyasint,omitempty"`
+	ToldPublished bool   `cbor:"19,keyasint,omitempty"`
+	// Dropped counts mails that were dropped for their key; DroppedTold and
+	// DroppedAt say what the user was told of that, and when.
+	Dropped     uint64 `cbor:"20,keyasint,omitempty"`
+	DroppedTold uint64 `cbor:"21,keyasint,omitempty"`
+	DroppedAt   int64  `cbor:"22,keyasint,omitempty"`
 
 	bundle, pending *spool.Bundle // opened
 }
@@ -261,6 +279,7 @@ func (r *record) contact() *Contact {
 		Address: r.bundle.Address, Identity: r.bundle.Identity, Bundle: r.bundle,
 		State: StateNew, Verified: r.Verified, Since: unix(r.Since), Fetched: unix(r.Fetched), Fetches: r.Fetches,
 		Blocked: r.Blocked, Given: r.Given, Lane: r.lane(),
+		Dropped: r.Dropped, DroppedTold: r.DroppedTold, DroppedAt: unix(r.DroppedAt),
 	}
 	switch {
 	case r.pending != nil && r.Published:
@@ -272,6 +291,7 @@ func (r *record) contact() *Contact {
 	}
 	if r.pending != nil {
 		c.Pending, c.PendingSince = r.pending.Identity, unix(r.PendingAt)
+		c.PendingTold = bytes.Equal(r.Told, r.pending.Identity) && (r.ToldPublished || !r.Published)
 	}
 	return c
 }

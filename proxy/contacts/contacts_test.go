@@ -424,6 +424,56 @@ func TestVerifyForgetAndList(t *testing.T) {
 	}
 }
 
+// TestTold: the user is told once of each key, once more when the provider publishes
+// what was a claim, and again when it publishes it again.
+func TestTold(t *testing.T) {
+	e := newEnv(t)
+	e.mustFetch("bob", 1, StatePinned)
+	told := func(name string, published bool, want error) {
+		t.Helper()
+		if err := e.decide(func(tx *store.Tx) error { return e.b.Told(tx, bob, public(name), published) }); !errors.Is(err, want) {
+			t.Errorf("told of %s: %v, want %v", name, err, want)
+		}
+	}
+	expect := func(want bool) {
+		t.Helper()
+		if c := e.get(); c.PendingTold != want {
+			t.Errorf("told: %v, want %v", c.PendingTold, want)
+		}
+	}
+	told("bob", false, ErrDecision) // nothing is pending
+	e.mustReceive("new bob", 1, 0, StatePinned, Hold)
+	expect(false)
+	told("mallory", false, ErrDecision)
+	told("new bob", false, nil)
+	expect(true)
+	e.mustFetch("bob", 1, StatePinned)
+	e.mustReceive("new bob", 2, 0, StatePinned, Hold) // as was told
+	expect(true)
+	e.mustFetch("new bob", 2, StateChanged)
+	expect(false)
+	told("new bob", false, ErrDecision)
+	told("new bob", true, nil)
+	expect(true)
+	e.mustFetch("new bob", 3, StateChanged)
+	expect(true)
+	e.mustFetch("bob", 1, StatePinned)
+	e.mustFetch("new bob", 3, StateChanged)
+	expect(false)
+
+	for range 3 {
+		if err := e.decide(func(tx *store.Tx) error { return e.b.Drop(tx, bob) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.decide(func(tx *store.Tx) error { return e.b.ToldDropped(tx, bob, 2) }); err != nil {
+		t.Fatal(err)
+	}
+	if c := e.get(); c.Dropped != 3 || c.DroppedTold != 2 || !c.DroppedAt.Equal(start) {
+		t.Errorf("dropped %d, told of %d at %v", c.Dropped, c.DroppedTold, c.DroppedAt)
+	}
+}
+
 func TestUnreadableRecord(t *testing.T) {
 	e := newEnv(t)
 	for _, raw := range [][]byte{nil, {0xff}, {0xa1, 0x01, 0x09}, {0xa1, 0x01, 0x01}} {

@@ -68,7 +68,11 @@ func (b *Book) fetched(tx *store.Tx, addr string, sb *spool.SignedBundle) (*Cont
 			r.Bundle, r.bundle = sb, bundle
 		}
 		// The provider stands by the pinned key: what was claimed in mail, or was
-		// published for a while, is refuted.
+		// published for a while, is refuted. Should it publish that again, the user is
+		// told again.
+		if r.Published {
+			r.Told, r.ToldPublished = nil, false
+		}
 		r.Fetched, r.Confirmed = now, bundle.Version
 		r.Fetches++
 		r.Pending, r.pending, r.PendingAt, r.Published = nil, nil, 0, false
@@ -154,13 +158,17 @@ func (b *Book) received(tx *store.Tx, sb *spool.SignedBundle) (*Contact, Verdict
 // Judge says what to do now with a mail that was held, from the identity that
 // sealed it and Contact.Fetches as it was when the mail was held. If Hold is still
 // the answer, ask the provider, at a time that has nothing to do with the mail, or
-// wait for the user.
+// wait for the user. Mail of a contact that was forgotten since is to be taken in anew,
+// by Received.
 func (b *Book) Judge(tx *store.Tx, addr string, identity []byte, fetches uint64) (Verdict, error) {
 	addr, err := address.Canonical(addr)
 	if err != nil {
 		return 0, fmt.Errorf("judge held mail: %w", err)
 	}
 	r, err := b.load(tx, addr)
+	if errors.Is(err, ErrUnknown) {
+		return Deliver, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("judge held mail: %w", err)
 	}
