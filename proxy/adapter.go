@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"mailproxy/internal/address"
@@ -11,6 +12,7 @@ import (
 	"mailproxy/proxy/headers"
 	"mailproxy/proxy/inbox"
 	"mailproxy/proxy/keys"
+	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
@@ -116,12 +118,15 @@ func (s sending) Learn(addr string, found *client.Found) error {
 	})
 	switch {
 	case errors.Is(err, contacts.ErrRejected):
-		return outbox.ErrHeld // the provider insists on a key that the user refused
+		return fmt.Errorf("%w: %w", outbox.ErrRejected, err)
 	case err != nil:
 		return err
 	case c.State == contacts.StateChanged:
+		s.keysChanged()
 		return outbox.ErrHeld
 	}
+	// What was held for a claim in a mail may be refuted, and is judged at the inbox's
+	// next turn.
 	return nil
 }
 
@@ -194,6 +199,9 @@ func (r receiving) Recipient() seal.Recipient { return r.keys.Recipient() }
 
 func (r receiving) Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, contacts.Verdict, error) {
 	c, verdict, err := r.book.Received(tx, said.Bundle)
+	if err == nil && verdict == contacts.Hold {
+		tx.OnCommit(r.keysChanged)
+	}
 	if err != nil || verdict != contacts.Deliver {
 		return c, verdict, err
 	}
@@ -221,6 +229,9 @@ func (r receiving) Judge(tx *store.Tx, sender string, identity []byte, fetches u
 		return verdict, err
 	}
 	c, err := r.book.Get(tx, sender)
+	if errors.Is(err, contacts.ErrUnknown) {
+		return verdict, nil // forgotten since: it is met as for the first time
+	}
 	if err == nil && r.doubts(c) {
 		verdict = contacts.Hold
 	}
@@ -234,13 +245,32 @@ func (r receiving) doubts(c *contacts.Contact) bool {
 	return c.State != contacts.StateVerified && r.d.logs.Doubted(c.Address)
 }
 
-func (r receiving) Receive(content io.Reader, sender string, known contacts.State) (io.Reader, error) {
+func (r receiving) Refused(tx *store.Tx, sender string) error {
+	tx.OnCommit(r.keysChanged)
+	return r.book.Drop(tx, sender)
+}
+
+// senderKeywords are those of mail in the Inbox, by how well its sender's key is known.
+var senderKeywords = map[contacts.State]string{
+	contacts.StateNew: mailbox.KeywordNew, contacts.StatePinned: mailbox.KeywordPinned,
+	contacts.StateVerified: mailbox.KeywordVerified, contacts.StateChanged: mailbox.KeywordChanged,
+}
+
+func (r receiving) Receive(content io.Reader, sender string, known contacts.State) (io.Reader, []string, error) {
 	by := headers.Seal{Address: sender, State: headers.State(known.String())}
 	if mail, err := r.d.mail.Account(r.keys.Address()); err == nil { // else there is no mail to answer
 		by.SentFrom = r.otherID(mail.SentFrom)
 	}
-	_, mail, err := headers.Arrive(content, by)
-	return mail, err
+	arrived, mail, err := headers.Arrive(content, by)
+	if err != nil {
+		return nil, nil, err
+	}
+	keyword := senderKeywords[known]
+	if !arrived.FromMatches {
+		// A list of mails shows From: it is not to look as if that were vouched for.
+		keyword = mailbox.KeywordOther
+	}
+	return mail, []string{keyword}, nil
 }
 
 func (r receiving) Confirm(tx *store.Tx, from string, id seal.ID) error {

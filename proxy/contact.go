@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -16,6 +17,18 @@ type ContactStatus struct {
 	State   string    `json:"state"` // of the key: new, pinned, verified or changed
 	Since   time.Time `json:"since"` // when the key was first seen
 	Blocked bool      `json:"blocked"`
+	// Verified says that the user has compared safety numbers for the key, also while
+	// State is changed.
+	Verified bool `json:"verified"`
+	// Other is another key under their address, on which the user is to decide.
+	Other *OtherKey `json:"other,omitempty"`
+	// HeldTo and HeldFrom are how many mails to and from them wait for that, or for
+	// their provider to show keys that are in its log.
+	HeldTo   int `json:"held_to"`
+	HeldFrom int `json:"held_from"`
+	// Dropped counts mails under their address that were dropped, because they were
+	// sealed with a key that is not theirs.
+	Dropped uint64 `json:"dropped"`
 	// PaysWork says that mail to them costs computing time: no append key of
 	// theirs is known.
 	PaysWork bool `json:"pays_work"`
@@ -38,11 +51,19 @@ type BlockedContact struct {
 	Rekeyed int `json:"rekeyed"`
 }
 
-func contactStatus(account string, c *contacts.Contact) ContactStatus {
-	return ContactStatus{
-		Account: account, Address: c.Address, State: c.State.String(), Since: c.Since.UTC(),
+// contactStatus describes a contact, of and to whom so much mail is held.
+func (a *account) contactStatus(c *contacts.Contact, from, to map[string]int) ContactStatus {
+	s := ContactStatus{
+		Account: a.keys.Address(), Address: c.Address, State: c.State.String(), Since: c.Since.UTC(),
 		Blocked: c.Blocked, PaysWork: c.Lane.Key == nil,
+		Verified: c.Verified, HeldTo: to[c.Address], HeldFrom: from[c.Address], Dropped: c.Dropped,
 	}
+	if c.Pending != nil {
+		s.Other = &OtherKey{
+			Key: hex.EncodeToString(c.Pending), Since: c.PendingSince.UTC(), Published: c.State == contacts.StateChanged,
+		}
+	}
+	return s
 }
 
 // theAccount returns the account of that name, or the only one for an empty name.
@@ -84,10 +105,11 @@ func (d *Daemon) Contacts(account string) ([]ContactStatus, error) {
 		return nil, fmt.Errorf("list contacts: %w", err)
 	}
 	list := []ContactStatus{}
+	from, to := a.inbox.HeldFrom(), d.outbox.HeldTo(a.keys.Address())
 	err = d.store.View(func(tx *store.Tx) error {
 		all, err := a.book.List(tx)
 		for _, c := range all {
-			list = append(list, contactStatus(a.keys.Address(), c))
+			list = append(list, a.contactStatus(c, from, to))
 		}
 		return err
 	})

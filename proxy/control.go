@@ -80,6 +80,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 		d.answer(w, out, err)
 	})
 	d.handleQueue(mux)
+	d.handleContacts(mux)
 	mux.HandleFunc("POST "+pathAlarm, func(w http.ResponseWriter, r *http.Request) {
 		d.answer(w, struct{}{}, d.dismissFromControl(r))
 	})

@@ -62,9 +62,11 @@ type account struct {
 	// awaited says that whoever added the account waits to hear why it never will.
 	awaited bool
 
-	rekeyed chan struct{}      // of capacity one: there is a new append key to publish
-	stop    context.CancelFunc // ends run; nil before start
-	stopped chan struct{}      // closed when run has ended
+	rekeyed chan struct{} // of capacity one: there is a new append key to publish
+	// keysMoved, of capacity one, says that there is something to tell of contacts' keys.
+	keysMoved chan struct{}
+	stop      context.CancelFunc // ends run; nil before start
+	stopped   chan struct{}      // closed when run has ended
 
 	telling sync.Mutex // lets one warning of leaks be written at a time; taken before mu
 
@@ -80,7 +82,7 @@ func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
 	a := &account{
 		d: d, record: r, network: d.opt.Network(r.Address),
 		registered: make(chan struct{}), refused: make(chan error, 1),
-		rekeyed: make(chan struct{}, 1), stopped: make(chan struct{}),
+		rekeyed: make(chan struct{}, 1), keysMoved: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	if a.network == nil {
 		return nil, fmt.Errorf("load account %s: no network carries it", r.Address)
@@ -133,7 +135,10 @@ func (d *Daemon) start(a *account) error {
 	}
 	d.wg.Go(func() {
 		defer close(a.stopped)
+		var telling sync.WaitGroup
+		telling.Go(func() { a.watchKeys(ctx) })
 		a.run(ctx, e)
+		telling.Wait()
 	})
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 	StateNew      State = "new"      // first mail from an address, or not yet looked up
 	StatePinned   State = "pinned"   // the same key as before
 	StateVerified State = "verified" // and the user has compared safety numbers
+	StateChanged  State = "changed"  // the same key as before, while the provider shows another one
 )
 
 // A Seal is what the sealing of a mail has shown.

@@ -27,7 +27,8 @@ type shown struct {
 
 type shownMessage struct {
 	Arrival
-	held bool
+	held     bool
+	heldFrom string // of a mail that is held, under which address it came
 }
 
 func (s *shown) put(id seal.ID, p *partial) {
@@ -36,7 +37,11 @@ func (s *shown) put(id seal.ID, p *partial) {
 	if s.list == nil {
 		s.list = map[seal.ID]shownMessage{}
 	}
-	s.list[id] = shownMessage{Arrival{Since: p.first, Here: len(p.have), Blocks: int(p.count)}, p.held != nil}
+	m := shownMessage{Arrival: Arrival{Since: p.first, Here: len(p.have), Blocks: int(p.count)}, held: p.held != nil}
+	if m.held && p.held.kind == seal.KindMail {
+		m.heldFrom = p.held.sender
+	}
+	s.list[id] = m
 }
 
 func (s *shown) remove(id seal.ID) {
@@ -64,6 +69,19 @@ func (in *Inbox) Waiting() (incomplete, held int) {
 		}
 	}
 	return incomplete, held
+}
+
+// HeldFrom returns how many mails are held of each sender of whom any is.
+func (in *Inbox) HeldFrom() map[string]int {
+	in.shown.mu.Lock()
+	defer in.shown.mu.Unlock()
+	n := map[string]int{}
+	for _, m := range in.shown.list {
+		if m.heldFrom != "" {
+			n[m.heldFrom]++
+		}
+	}
+	return n
 }
 
 // Arriving returns the messages that are not complete, or are being delivered, the

@@ -51,12 +51,25 @@ func (in *Inbox) deliver(id seal.ID, p *partial) error {
 		return in.place(id, p, opened, contact.State)
 	case verdict == contacts.Hold:
 		in.Counters.Held.Add(1)
-		p.held = &holding{sender: opened.Sender.Address, identity: opened.Sender.Identity, fetches: contact.Fetches}
+		p.held = &holding{
+			kind: opened.Kind, sender: opened.Sender.Address, identity: opened.Sender.Identity, fetches: contact.Fetches,
+		}
 		in.shown.put(id, p)
 		return nil
 	}
+	return in.refuse(id, p, opened.Kind, opened.Sender.Address)
+}
+
+// refuse drops a message whose key is not its sender's. in.mu is held.
+func (in *Inbox) refuse(id seal.ID, p *partial, kind seal.Kind, sender string) error {
 	in.log.Warn("inbox: a message was sealed with a key that is not its sender's, and was dropped")
-	return in.reject(id, p)
+	in.Counters.Rejected.Add(1)
+	return in.finish(id, p, func(tx *store.Tx) error {
+		if kind != seal.KindMail {
+			return nil
+		}
+		return in.cfg.Account.Refused(tx, sender)
+	})
 }
 
 // open puts a message together and verifies it. It returns nil and no error for one
@@ -76,26 +89,24 @@ func (in *Inbox) open(id seal.ID) (*seal.Assembly, error) {
 	return opened, nil
 }
 
-// judge asks again what is to be done with a held message. in.mu is held.
-func (in *Inbox) judge(id seal.ID, p *partial) error {
-	var verdict contacts.Verdict
-	err := in.cfg.Store.View(func(tx *store.Tx) (err error) {
+// judge asks again what is to be done with a held message, and does it. in.mu is held.
+func (in *Inbox) judge(id seal.ID, p *partial) (verdict contacts.Verdict, err error) {
+	err = in.cfg.Store.View(func(tx *store.Tx) (err error) {
 		verdict, err = in.cfg.Account.Judge(tx, p.held.sender, p.held.identity, p.held.fetches)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("judge held message: %w", err)
+		return 0, fmt.Errorf("judge held message: %w", err)
 	}
 	switch verdict {
 	case contacts.Hold:
-		return nil
+		return verdict, nil
 	case contacts.Deliver:
 		p.held = nil
 		in.shown.put(id, p)
-		return in.deliver(id, p)
+		return verdict, in.deliver(id, p)
 	}
-	p.held = nil
-	return in.reject(id, p)
+	return verdict, in.refuse(id, p, p.held.kind, p.held.sender)
 }
 
 // reject drops a complete message for good.
@@ -120,7 +131,7 @@ func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Assembly, known cont
 
 func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known contacts.State) error {
 	sender := opened.Sender.Address
-	staged, err := in.stage(opened, sender, known)
+	staged, keywords, err := in.stage(opened, sender, known)
 	if err != nil {
 		return fmt.Errorf("store mail: %w", err)
 	}
@@ -128,7 +139,7 @@ func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known 
 		if err := in.cfg.Account.Receipt(tx, sender, id); err != nil {
 			return err
 		}
-		_, err := in.mail.DeliverTx(tx, "INBOX", staged, nil, in.cfg.Now())
+		_, err := in.mail.DeliverTx(tx, "INBOX", staged, keywords, in.cfg.Now())
 		return err
 	})
 	if err != nil {
@@ -143,17 +154,16 @@ func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known 
 }
 
 // stage gives a mail to the mailbox as it comes out of its parts.
-func (in *Inbox) stage(opened *seal.Assembly, sender string, known contacts.State) (*mailbox.Staged, error) {
+func (in *Inbox) stage(opened *seal.Assembly, sender string, known contacts.State) (staged *mailbox.Staged, keywords []string, err error) {
 	content, err := opened.Content()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	received, err := in.cfg.Account.Receive(content, sender, known)
-	var staged *mailbox.Staged
+	received, keywords, err := in.cfg.Account.Receive(content, sender, known)
 	if err == nil {
 		staged, err = in.cfg.Mailbox.StageReader(received)
 	}
-	return staged, errors.Join(err, content.Close())
+	return staged, keywords, errors.Join(err, content.Close())
 }
 
 func (in *Inbox) placeReceipt(id seal.ID, p *partial, opened *seal.Assembly) error {

@@ -49,9 +49,13 @@ type Account interface {
 	Admit(tx *store.Tx, said *seal.Header) (*contacts.Contact, contacts.Verdict, error)
 	// Judge says what is to be done now with mail that was held.
 	Judge(tx *store.Tx, sender string, identity []byte, fetches uint64) (contacts.Verdict, error)
+	// Refused notes that a mail under a sender's address was dropped, since the key
+	// that sealed it is not theirs.
+	Refused(tx *store.Tx, sender string) error
 	// Receive applies the header policy to mail on its way into the mailbox, while it
-	// is read. All errors are those of content.
-	Receive(content io.Reader, sender string, known contacts.State) (io.Reader, error)
+	// is read, and says under which keywords it is to be there. All errors are those of
+	// content.
+	Receive(content io.Reader, sender string, known contacts.State) (mail io.Reader, keywords []string, err error)
 	// Confirm notes in tx that the recipient from has the message with that id.
 	Confirm(tx *store.Tx, from string, id seal.ID) error
 	// Receipt queues in tx a receipt for a message of to, if the account sends any.
@@ -107,6 +111,7 @@ type partial struct {
 
 // holding is what is to be judged about a held message.
 type holding struct {
+	kind     seal.Kind
 	sender   string
 	identity []byte
 	fetches  uint64
@@ -253,7 +258,8 @@ func (in *Inbox) Tend() error {
 	for id, p := range in.partial {
 		switch {
 		case p.held != nil:
-			errs = append(errs, in.judge(id, p))
+			_, err := in.judge(id, p)
+			errs = append(errs, err)
 		case len(p.have) == int(p.count):
 			errs = append(errs, in.deliver(id, p))
 		case now.Sub(p.first) > partsFor:
@@ -264,17 +270,26 @@ func (in *Inbox) Tend() error {
 	return errors.Join(append(errs, in.forget(now.Add(-seenFor)))...)
 }
 
-// Decided looks again at held mail of a sender on whose keys something was decided.
-func (in *Inbox) Decided(sender string) error {
+// Decided looks again at what is held of a sender on whose keys something was decided,
+// and returns how many mails were delivered and dropped. What fails is tried again at
+// the next Tend.
+func (in *Inbox) Decided(sender string) (delivered, dropped int, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for id, p := range in.partial {
 		if p.held == nil || p.held.sender != sender {
 			continue
 		}
-		if err := in.judge(id, p); err != nil {
-			return err
+		kind := p.held.kind
+		verdict, judgeErr := in.judge(id, p)
+		err = errors.Join(err, judgeErr)
+		switch {
+		case judgeErr != nil || kind != seal.KindMail:
+		case verdict == contacts.Deliver:
+			delivered++
+		case verdict == contacts.Refuse:
+			dropped++
 		}
 	}
-	return nil
+	return delivered, dropped, err
 }

@@ -81,8 +81,10 @@ func (r *receiver) Judge(tx *store.Tx, sender string, identity []byte, fetches u
 	return r.book.Judge(tx, sender, identity, fetches)
 }
 
-func (r *receiver) Receive(content io.Reader, _ string, _ contacts.State) (io.Reader, error) {
-	return content, nil
+func (r *receiver) Refused(tx *store.Tx, sender string) error { return r.book.Drop(tx, sender) }
+
+func (r *receiver) Receive(content io.Reader, _ string, _ contacts.State) (io.Reader, []string, error) {
+	return content, nil, nil
 }
 
 func (r *receiver) Confirm(*store.Tx, string, seal.ID) error { return nil }

@@ -24,6 +24,40 @@ const (
 	KeywordWithdrawn   = "$MailproxyWithdrawn"   // the user withdrew it before it left
 )
 
+// Keywords that say of a received mail who sealed it, as it was known when the mail
+// arrived. Each such mail has one of them; only the daemon sets them.
+const (
+	KeywordNew      = "$MailproxyNew"      // by somebody's key that the provider has not confirmed yet
+	KeywordPinned   = "$MailproxyPinned"   // by the key that was theirs before
+	KeywordVerified = "$MailproxyVerified" // and the user has compared safety numbers
+	// KeywordChanged: by the key that was theirs before, while their provider shows
+	// another one on which the user has not decided.
+	KeywordChanged = "$MailproxyChanged"
+	// KeywordOther: From does not name the address that sealed it, or not only that.
+	KeywordOther = "$MailproxyOther"
+)
+
+// KeywordNotice is on what the daemon itself writes to the user.
+const KeywordNotice = "$MailproxyNotice"
+
+// delivery are the keywords that MarkTx changes.
+var delivery = []string{
+	KeywordQueued, KeywordSent, KeywordSpooled, KeywordDelivered, KeywordUnconfirmed, KeywordFailed, KeywordWithdrawn,
+}
+
+// saysDelivery reports whether a flag is one of those that say how far a sent mail is.
+func saysDelivery(flag string) bool {
+	return slices.ContainsFunc(delivery, func(k string) bool { return strings.EqualFold(k, flag) })
+}
+
+// withDelivery returns flags with those that say how far a sent mail is in the place
+// of the ones it had.
+func withDelivery(flags, state []string) []string {
+	out := append(slices.DeleteFunc(slices.Clone(flags), saysDelivery), state...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // reservedPrefix begins the keywords that no mail program can set, in any case.
 const reservedPrefix = "$mailproxy"
 
@@ -79,10 +113,10 @@ func (a *Account) MarkTx(tx *store.Tx, messageID string, keywords []string) erro
 		if err != nil {
 			return fmt.Errorf("set delivery state: %w", err)
 		}
-		if len(reserved(m.Flags)) == 0 {
+		if !slices.ContainsFunc(m.Flags, saysDelivery) {
 			continue // not ours
 		}
-		now := withReserved(m.Flags, rec.Keywords)
+		now := withDelivery(m.Flags, rec.Keywords)
 		if slices.Equal(now, m.Flags) {
 			continue
 		}

@@ -36,8 +36,8 @@ type Account interface {
 	LookUp(ctx context.Context, service mixclient.Service, name string) (*client.Found, error)
 	// Learn takes what a look-up brought: the bundle, and what a stranger's block
 	// costs at the recipient's service. It returns ErrHeld when the identity key is
-	// another than the pinned one, or another error when the bundle is not to be
-	// used.
+	// another than the pinned one, ErrRejected when it is one that the user has
+	// rejected, or another error when the bundle is not to be used.
 	Learn(address string, found *client.Found) error
 	// Lane says how to append to the recipient's spool.
 	Lane(address string) (contacts.Lane, error)

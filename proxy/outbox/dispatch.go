@@ -22,6 +22,9 @@ var (
 	// ErrHeld is returned by Account.Bundle and Account.Learn for a recipient
 	// whose identity key changed, until the user decides.
 	ErrHeld = errors.New("recipient's identity key changed")
+	// ErrRejected is returned by Account.Learn for a recipient whose provider shows an
+	// identity key that the user has rejected.
+	ErrRejected = errors.New("the provider shows an identity key that was rejected")
 	// ErrUnlogged is returned by Account.Bundle and Account.LookUp for a recipient
 	// whose provider showed keys that its key log does not hold.
 	ErrUnlogged = errors.New("the provider's log does not hold the recipient's keys")
@@ -171,7 +174,7 @@ func (o *Outbox) lookUp(ctx context.Context, network mixclient.Network, p *part,
 		p.notBefore = o.cfg.Now().Add(lostDelay(network))
 	case errors.Is(err, ErrHeld), errors.Is(err, ErrUnlogged):
 		o.hold(p, err)
-	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusRevoked), errors.Is(err, errNoProvider):
+	case errors.Is(err, spool.StatusNoUser), errors.Is(err, spool.StatusRevoked), errors.Is(err, errNoProvider), errors.Is(err, ErrRejected):
 		o.fail(p, err)
 	default:
 		o.refused(p, err)

@@ -35,6 +35,8 @@ func failedFor(err error) report.Reason {
 		return report.SpoolFull
 	case errors.Is(err, ErrHeld):
 		return report.KeyChanged
+	case errors.Is(err, ErrRejected):
+		return report.KeyRejected
 	case errors.Is(err, ErrUnlogged):
 		return report.KeyUnlogged
 	case errors.Is(err, work.ErrDear), errors.Is(err, work.ErrTerms):

@@ -301,33 +301,6 @@ func (o *Outbox) dropBody(j *job) {
 	})
 }
 
-// hold keeps p until Release, for ErrHeld or ErrUnlogged. o.mu must be held.
-func (o *Outbox) hold(p *part, err error) {
-	if p.fate != nil {
-		return
-	}
-	p.State, p.refusal = Held, err // on disk it is queued: whether it is held is for the contacts to say
-	if p.job.message.Kind != seal.KindMail {
-		return // a receipt just waits, and expires
-	}
-	o.report(p, &fate{reason: delayedFor(err), cause: err})
-}
-
-// Release lets mail to the recipient go on, after the user decided, or for the
-// recipient to be looked up again.
-func (o *Outbox) Release(account, recipient string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, j := range o.jobs {
-		for _, p := range j.parts {
-			if j.message.Account == account && p.Address == recipient && p.State == Held {
-				p.State = Queued
-			}
-		}
-	}
-	o.stir()
-}
-
 // report tells the sender of something after which p goes on, once. o.mu must
 // be held.
 func (o *Outbox) report(p *part, f *fate) {
@@ -384,6 +357,10 @@ func (o *Outbox) tend(p *part, now time.Time) {
 	case p.State == InSpool || p.State == Confirmed:
 	case age > o.cfg.Times.Expire:
 		o.fail(p, p.refusal)
+	case p.State == Held && errors.Is(p.refusal, ErrHeld) && o.decided(p):
+		// A look-up that was out when the user decided has held it after all.
+		p.State = Queued
+		o.stir()
 	case p.State == Held:
 		o.report(p, &fate{reason: delayedFor(p.refusal), cause: p.refusal})
 	case age > o.cfg.Times.TellDelay && m.Kind == seal.KindMail:

@@ -31,6 +31,7 @@ const (
 	DelayedTooDear                     // delayed 4.7.1: the provider asks for too much work
 	KeyUnlogged                        // failed 5.7.5: the provider's log did not hold the keys until the end
 	HeldUnlogged                       // delayed 4.7.5: the provider's log does not hold the keys that it shows
+	KeyRejected                        // failed 5.7.5: the provider shows only a key that the user has rejected
 )
 
 // statusUnconfirmed marks NotConfirmed, for which RFC 3463 has no code: X.4.7 is
@@ -69,7 +70,9 @@ var reasons = map[Reason]struct{ action, status, text string }{
 	DelayedFull: {ActionDelayed, "4.2.2",
 		"The mailbox is full at the moment. You need not send the message again: mailproxy keeps trying{until}. If it is urgent, tell the person by another way that their mail program should fetch their mail."},
 	Held: {ActionDelayed, "4.7.5",
-		"This person's keys have changed since you last wrote to each other, so the message waits and has not been sent. That happens when someone sets up a new computer; it would also happen if someone were pretending to be them. Ask them by another way whether their safety number is the one that mailproxy shows. If it is, accept the new keys on mailproxy's status page and the message goes out{until2}."},
+		"This person's keys have changed since you last wrote to each other, so the message waits and has not been sent. That happens when someone sets up a new computer; it would also happen if someone were pretending to be them. Ask them by another way whether their safety number is the one that mailproxy shows. If it is, accept the new keys, on mailproxy's status page or with \"mailproxy contact accept {address}\", and the message goes out{until2}."},
+	KeyRejected: {ActionFailed, "5.7.5",
+		"You have decided not to trust the new keys that {domain} shows for this person, and it shows no others, so the message was not sent. Ask the person by another way what has happened. If the new keys are theirs after all, \"mailproxy contact forget {address}\" has mailproxy trust the keys that it is shown next; then send the message again."},
 	InSpool: {ActionRelayed, "2.1.9",
 		"The message is in the mailbox at {domain}. It is not known yet whether the person has fetched it."},
 	Delivered: {ActionDelivered, "2.1.5",
@@ -96,7 +99,7 @@ func (why Reason) For(address string, retryUntil time.Time) Recipient {
 		Final:  address,
 		Action: about.action,
 		Status: about.status,
-		Text: strings.NewReplacer("{domain}", limit(clean(domain), 260), "{until}", until, "{until2}", until2).
+		Text: strings.NewReplacer("{address}", limit(clean(address), 300), "{domain}", limit(clean(domain), 260), "{until}", until, "{until2}", until2).
 			Replace(about.text),
 	}
 	if r.Action == ActionDelayed {

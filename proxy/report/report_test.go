@@ -153,7 +153,7 @@ func TestBuild(t *testing.T) {
 }
 
 func TestReasons(t *testing.T) {
-	for why := UnknownUser; why <= HeldUnlogged; why++ {
+	for why := UnknownUser; why <= KeyRejected; why++ {
 		r := sample()
 		r.Recipients = []Recipient{why.For("bob@south.test", now.Add(time.Hour))}
 		p := parse(t, build(t, r))
@@ -170,7 +170,7 @@ func TestReasons(t *testing.T) {
 			}
 		}
 	}
-	if len(reasons) != int(HeldUnlogged) {
+	if len(reasons) != int(KeyRejected) {
 		t.Errorf("%d reasons", len(reasons))
 	}
 	for why, want := range map[Reason]string{NotConfirmed: "not confirmed", InSpool: "mailbox", Delivered: "was delivered", Held: "delayed", Expired: "could not"} {

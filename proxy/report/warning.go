@@ -16,7 +16,7 @@ import (
 type Warning struct {
 	To      string // the account
 	Subject string
-	Text    string // sentences for the user, with what to do next
+	Text    string // for the user, with what to do next; an empty line begins a paragraph
 	Detail  string // one line for experts; may be empty
 	Now     time.Time
 	Rand    io.Reader // 16 bytes are read from it for the Message-ID
@@ -49,7 +49,12 @@ func BuildWarning(w Warning) ([]byte, error) {
 		h.Add(fields[i][0], fields[i][1])
 	}
 	var text strings.Builder
-	wrap(&text, "", w.Text)
+	for i, paragraph := range strings.Split(w.Text, "\n\n") {
+		if i > 0 {
+			text.WriteString("\r\n")
+		}
+		wrap(&text, "", paragraph)
+	}
 	if w.Detail != "" {
 		text.WriteString("\r\n")
 		wrap(&text, "", "For experts: "+limit(w.Detail, 400))

@@ -42,6 +42,11 @@ func TestWarning(t *testing.T) {
 			t.Errorf("line %q", line)
 		}
 	}
+	paragraphs := w
+	paragraphs.Text, paragraphs.Detail = "one\ntwo\n\nthree\n", ""
+	if b, err := BuildWarning(paragraphs); err != nil || !bytes.HasSuffix(b, []byte("\r\n\r\none two\r\n\r\nthree\r\n")) {
+		t.Errorf("with paragraphs it is %q, %v", b, err)
+	}
 	for _, bad := range []func(w *Warning){
 		func(w *Warning) { w.To = "alice" }, func(w *Warning) { w.Subject = "" }, func(w *Warning) { w.Text = "" },
 		func(w *Warning) { w.Now = time.Time{} }, func(w *Warning) { w.Rand = nil }, func(w *Warning) { w.Rand = strings.NewReader("short") },
