@@ -68,16 +68,25 @@ const readTogether = 64
 
 // read returns those of the messages whose content matches too. What was expunged
 // meanwhile does not.
-func (ss *session) read(q *query, list []mailbox.Seen) ([]mailbox.Seen, error) {
-	var found []mailbox.Seen
+func (ss *session) read(q *query, list []mailbox.Numbers) ([]mailbox.Numbers, error) {
+	var found []mailbox.Numbers
+	uids := make([]uint32, 0, readTogether)
 	for some := range slices.Chunk(list, readTogether) {
 		if ss.s.ctx.Err() != nil {
 			return nil, no(goimap.ResponseCodeUnavailable, "Shutting down")
 		}
-		err := ss.sel.Folder().Contents(some, func(m mailbox.Seen, c *mailbox.Content) error {
+		uids = uids[:0]
+		for _, n := range some {
+			uids = append(uids, n.UID)
+		}
+		known, err := ss.sel.Known(uids)
+		if err != nil {
+			return nil, err
+		}
+		err = ss.sel.Folder().Contents(known, func(m mailbox.Seen, c *mailbox.Content) error {
 			ok, err := q.match(&m.Message, &texts{c: c})
 			if ok {
-				found = append(found, m)
+				found = append(found, mailbox.Numbers{Seq: uint32(m.Seq), UID: m.UID})
 			}
 			return err
 		})
@@ -88,13 +97,13 @@ func (ss *session) read(q *query, list []mailbox.Seen) ([]mailbox.Seen, error) {
 	return found, nil
 }
 
-func (ss *session) result(kind imapserver.NumKind, found []mailbox.Seen, options *goimap.SearchOptions) *goimap.SearchData {
+func (ss *session) result(kind imapserver.NumKind, found []mailbox.Numbers, options *goimap.SearchOptions) *goimap.SearchData {
 	data := &goimap.SearchData{Count: uint32(len(found))}
-	num := func(m mailbox.Seen) uint32 {
+	num := func(n mailbox.Numbers) uint32 {
 		if kind == imapserver.NumKindSeq {
-			return uint32(m.Seq)
+			return n.Seq
 		}
-		return m.UID
+		return n.UID
 	}
 	var set goimap.SeqSet
 	for i := 0; i < len(found); {

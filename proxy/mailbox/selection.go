@@ -81,10 +81,14 @@ type Seen struct {
 	Message
 }
 
-// Pick returns the messages that the client knows of, that are still there, and
-// that pass, in order. pass sees only what the index knows, and must be quick.
-func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Seen, error) {
-	var list []Seen
+// Numbers are the two that a client may call a message by.
+type Numbers struct{ Seq, UID uint32 }
+
+// Pick returns the numbers of the messages that the client knows of, that are still
+// there, and that pass, in order. pass sees only what the index knows, and must be
+// quick.
+func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Numbers, error) {
+	var list []Numbers
 	err := s.f.read(func() error {
 		now, i := s.f.messages, 0
 		for seq, v := range s.view {
@@ -95,7 +99,7 @@ func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Seen, error) {
 				break
 			}
 			if now[i].UID == v.uid && pass(seq+1, &now[i]) {
-				list = append(list, Seen{seq + 1, now[i]})
+				list = append(list, Numbers{uint32(seq + 1), v.uid})
 			}
 		}
 		return nil
