@@ -16,6 +16,7 @@ type accountCmd struct {
 	List         accountListCmd         `cmd:"" help:"List the accounts."`
 	Settings     accountSettingsCmd     `cmd:"" help:"Say what to type into a mail program."`
 	Mobileconfig accountMobileconfigCmd `cmd:"" help:"Write a configuration profile for Mail on this Mac: account and certificate authority in one."`
+	Autoconfig   accountAutoconfigCmd   `cmd:"" help:"Have Thunderbird know the servers of these addresses, so that address and password are all it asks for."`
 	Revoke       accountRevokeCmd       `cmd:"" help:"Take an account's identity back for good: nobody can write to it anew."`
 	Delete       accountDeleteCmd       `cmd:"" help:"Delete an account for good, here and at its provider; its mail stays here."`
 }

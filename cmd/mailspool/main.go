@@ -10,16 +10,17 @@ package main
 import "mailproxy/internal/command"
 
 type cli struct {
-	Init    initCmd    `cmd:"" help:"Make the keys and the configuration, and print its entry for the network document."`
-	Run     runCmd     `cmd:"" help:"Run the service until it is told to stop."`
-	Invite  inviteCmd  `cmd:"" help:"Make, list and revoke invitations."`
-	User    userCmd    `cmd:"" help:"List, show, suspend, resume and delete users."`
-	Stats   statsCmd   `cmd:"" help:"Say how much there is, and what was refused."`
-	Work    workCmd    `cmd:"" help:"Say or change what a block costs strangers, for a while."`
-	Verify  verifyCmd  `cmd:"" help:"Check the whole store, and say what is wrong."`
-	GC      gcCmd      `cmd:"" name:"gc" help:"Give back to the disk what removed blocks still take."`
-	Backup  backupCmd  `cmd:"" help:"Write the whole store into one encrypted file."`
-	Restore restoreCmd `cmd:"" help:"Make a store of a backup."`
+	Init       initCmd       `cmd:"" help:"Make the keys and the configuration, and print its entry for the network document."`
+	Run        runCmd        `cmd:"" help:"Run the service until it is told to stop."`
+	Invite     inviteCmd     `cmd:"" help:"Make, list and revoke invitations."`
+	User       userCmd       `cmd:"" help:"List, show, suspend, resume and delete users."`
+	Stats      statsCmd      `cmd:"" help:"Say how much there is, and what was refused."`
+	Work       workCmd       `cmd:"" help:"Say or change what a block costs strangers, for a while."`
+	Verify     verifyCmd     `cmd:"" help:"Check the whole store, and say what is wrong."`
+	GC         gcCmd         `cmd:"" name:"gc" help:"Give back to the disk what removed blocks still take."`
+	Backup     backupCmd     `cmd:"" help:"Write the whole store into one encrypted file."`
+	Restore    restoreCmd    `cmd:"" help:"Make a store of a backup."`
+	Autoconfig autoconfigCmd `cmd:"" help:"Write the files by which users' mail programs find their servers, for a web server."`
 
 	command.Common
 }

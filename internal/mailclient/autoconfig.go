@@ -21,6 +21,7 @@ const (
 type clientConfig struct {
 	XMLName  xml.Name      `xml:"clientConfig"`
 	Version  string        `xml:"version,attr"`
+	Mark     string        `xml:",comment"`
 	Provider emailProvider `xml:"emailProvider"`
 }
 
@@ -63,7 +64,7 @@ func Autoconfig(domain string, servers []Server) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write autoconfig file: %w", err)
 	}
-	c := clientConfig{Version: "1.1", Provider: emailProvider{ID: domain, Domain: domain, Name: domain, ShortName: domain}}
+	c := clientConfig{Version: "1.1", Mark: " " + mark + " ", Provider: emailProvider{ID: domain, Domain: domain, Name: domain, ShortName: domain}}
 	for _, p := range []Protocol{IMAP, POP3, SMTP} {
 		s, ok := best(servers, p)
 		if !ok {

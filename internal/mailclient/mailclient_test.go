@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -262,5 +264,35 @@ func TestMobileConfig(t *testing.T) {
 	in.Address = "nobody"
 	if _, err := MobileConfig(in); !errors.Is(err, address.ErrInvalid) {
 		t.Errorf("for nobody: %v", err)
+	}
+}
+
+func TestThunderbirds(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"usr/lib/thunderbird/application.ini", "opt/thunderbird/isp/x"} {
+		file := filepath.Join(root, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{filepath.Join(root, "usr", "lib", "thunderbird", "isp")}
+	if got := Thunderbirds("linux", root); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := Thunderbirds("plan9", root); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestOurs(t *testing.T) {
+	b, err := Autoconfig("north.test", Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !Ours(b) || Ours(bytes.Replace(b, []byte(mark), []byte("made by others"), 1)) || Ours(nil) {
+		t.Error("it does not know what is its own")
 	}
 }
