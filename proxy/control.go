@@ -52,6 +52,9 @@ type AddedAccount struct {
 // no other daemon uses the directory.
 func (d *Daemon) ServeControl(ctx context.Context) error {
 	mux := http.NewServeMux()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d.handleStop(mux, stop)
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status(), nil) })
 	mux.HandleFunc("GET "+pathAccounts, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status().Accounts, nil) })
 	mux.HandleFunc("POST "+pathAccounts, func(w http.ResponseWriter, r *http.Request) {
