@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 )
 
@@ -27,7 +28,7 @@ type accountAddCmd struct {
 	Name         string `help:"Your name, as recipients see it; none unless given."`
 	Invite       string `help:"Code of an invitation, where the provider wants one." placeholder:"CODE"`
 	PasswordFile string `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
-	JSON         bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 func (a *accountAddCmd) Run(ctx context.Context) error {
@@ -61,7 +62,7 @@ func (a *accountAddCmd) Run(ctx context.Context) error {
 
 type accountListCmd struct {
 	configFlag
-	JSON bool `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 func (a *accountListCmd) Run(ctx context.Context) error {
@@ -103,7 +104,7 @@ type endFlags struct {
 	configFlag
 	Address string `arg:"" help:"The account's address."`
 	Yes     bool   `help:"Do not ask."`
-	JSON    bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 type accountRevokeCmd struct{ endFlags }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 )
 
@@ -13,6 +14,7 @@ type alarmCmd struct {
 
 type alarmDismissCmd struct {
 	configFlag
+	command.JSONFlag
 	ID string `arg:"" help:"The alarm, as status shows it."`
 }
 
@@ -22,7 +24,10 @@ func (a *alarmDismissCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return proxy.Control(cfg.Dir).DismissAlarm(ctx, a.ID)
+	if err := proxy.Control(cfg.Dir).DismissAlarm(ctx, a.ID); err != nil {
+		return err
+	}
+	return a.Say(map[string]string{"dismissed": a.ID}, func() { fmt.Println("the alarm is dismissed; it comes again if its cause does") })
 }
 
 // printAlarms prints what is wrong with providers' logs of keys.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 	"mailproxy/proxy/cert"
 	"mailproxy/proxy/cert/truststore"
@@ -39,7 +40,7 @@ func (f configFlag) certificates() (*cert.Info, error) {
 
 type certShowCmd struct {
 	configFlag
-	JSON bool `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // Run shows the certificates.
@@ -97,7 +98,7 @@ type certPlaces struct {
 	configFlag
 	Places []string `arg:"" optional:"" name:"place" help:"Where: thunderbird, firefox, nss (Evolution, Chromium), system. Without one, wherever it can be done by you."`
 	DryRun bool     `help:"Only say what would be done."`
-	JSON   bool     `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 type certInstallCmd struct{ certPlaces }

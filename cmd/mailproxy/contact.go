@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 )
 
@@ -16,7 +17,7 @@ type contactCmd struct {
 type contactFlags struct {
 	configFlag
 	Account string `help:"The account, if there are several." placeholder:"ADDRESS"`
-	JSON    bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 type contactListCmd struct{ contactFlags }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/mailbox/archive"
@@ -23,14 +24,16 @@ type mailboxCmd struct {
 
 type mailboxFlags struct {
 	configFlag
-	JSON bool `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
-// tool returns what works on the mail: through the daemon, or without one itself.
-func (f *mailboxFlags) tool(ctx context.Context) (*proxy.MailTool, func(), error) {
+// useTool has what works on the mail do something, through the daemon or without one
+// by itself, and prints what came of it, by text if not as JSON. What it returns beside
+// an error is what was done until then.
+func useTool[T any](ctx context.Context, f *mailboxFlags, do func(*proxy.MailTool) (T, error), text func(T)) (done T, err error) {
 	cfg, err := proxy.LoadConfig(f.Config)
 	if err != nil {
-		return nil, nil, err
+		return done, err
 	}
 	t := proxy.NewMailTool(cfg.Dir, func() ([]byte, error) {
 		key, err := storekey.Open(cfg.Dir, keySources(ctx))
@@ -38,7 +41,12 @@ func (f *mailboxFlags) tool(ctx context.Context) (*proxy.MailTool, func(), error
 	})
 	meter := newMeter(os.Stderr)
 	t.Progress = meter.show
-	return t, meter.clear, nil
+	done, err = do(t)
+	meter.clear()
+	if err != nil {
+		return done, err
+	}
+	return done, f.Say(done, func() { text(done) })
 }
 
 // A meter shows progress on a terminal, and now and then elsewhere.
@@ -108,22 +116,9 @@ type mailboxCheckCmd struct{ mailboxFlags }
 
 // Run checks the mail. It fails if anything is wrong.
 func (c *mailboxCheckCmd) Run(ctx context.Context) error {
-	t, clear, err := c.tool(ctx)
-	if err != nil {
-		return err
-	}
-	r, err := t.Check(ctx)
-	clear()
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = printJSON(r)
-	} else {
-		printReport(r)
-	}
+	r, err := useTool(ctx, &c.mailboxFlags, func(t *proxy.MailTool) (*mailbox.Report, error) { return t.Check(ctx) }, printReport)
 	if err == nil && !r.Clean() {
-		err = fmt.Errorf("%d things are wrong; \"mailproxy mailbox repair\" mends what can be mended", len(r.Problems)+r.More)
+		err = fmt.Errorf("%s wrong; \"mailproxy mailbox repair\" mends what can be mended", thingsAre(len(r.Problems)+r.More))
 	}
 	return err
 }
@@ -149,30 +144,32 @@ type mailboxRepairCmd struct{ mailboxFlags }
 
 // Run mends the mail. It fails if something stays wrong.
 func (c *mailboxRepairCmd) Run(ctx context.Context) error {
-	t, clear, err := c.tool(ctx)
+	r, err := useTool(ctx, &c.mailboxFlags, func(t *proxy.MailTool) (*mailbox.Repaired, error) { return t.Repair(ctx) }, printRepaired)
 	if err != nil {
 		return err
 	}
-	r, err := t.Repair(ctx)
-	clear()
-	if err != nil {
-		return err
+	if n := len(r.Report.Problems) + r.Report.More; n > 0 {
+		return fmt.Errorf("%s still wrong, and cannot be mended; keep a copy of the directory, and export what can be read", thingsAre(n))
 	}
-	if c.JSON {
-		err = printJSON(r)
-	} else {
-		for _, did := range r.Done {
-			fmt.Println(did)
-		}
-		if len(r.Done) == 0 {
-			fmt.Println("there was nothing that could be mended")
-		}
-		printReport(r.Report)
+	return nil
+}
+
+func printRepaired(r *mailbox.Repaired) {
+	for _, did := range r.Done {
+		fmt.Println(did)
 	}
-	if n := len(r.Report.Problems) + r.Report.More; err == nil && n > 0 {
-		err = fmt.Errorf("%d things are wrong still, and cannot be mended; keep a copy of the directory, and export what can be read", n)
+	if len(r.Done) == 0 {
+		fmt.Println("there was nothing that could be mended")
 	}
-	return err
+	printReport(r.Report)
+}
+
+// thingsAre counts what is wrong.
+func thingsAre(n int) string {
+	if n == 1 {
+		return "1 thing is"
+	}
+	return fmt.Sprintf("%d things are", n)
 }
 
 type mailboxExportCmd struct {
@@ -185,23 +182,15 @@ type mailboxExportCmd struct {
 
 // Run exports mail. It fails if not all of it could be written.
 func (c *mailboxExportCmd) Run(ctx context.Context) error {
-	t, clear, err := c.tool(ctx)
-	if err != nil {
-		return err
-	}
-	done, err := t.Export(ctx, proxy.ExportMail{Account: c.Account, Folders: c.Folder, Dir: c.Dir, Format: archive.Format(c.Format)})
-	clear()
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		err = printJSON(done)
-	} else {
-		printSkipped(done.Skipped)
-		fmt.Printf("%d messages of %d folders, %.1f MB, are in %s\n", done.Messages, done.Folders, float64(done.Bytes)/1e6, done.Dir)
-		fmt.Println("These files are not encrypted.")
-	}
+	in := proxy.ExportMail{Account: c.Account, Folders: c.Folder, Dir: c.Dir, Format: archive.Format(c.Format)}
+	done, err := useTool(ctx, &c.mailboxFlags, func(t *proxy.MailTool) (proxy.ExportedMail, error) { return t.Export(ctx, in) }, printExported)
 	return skippedError(err, done.Skipped, "written")
+}
+
+func printExported(done proxy.ExportedMail) {
+	printSkipped(done.Skipped)
+	fmt.Printf("%d messages of %d folders, %.1f MB, are in %s\n", done.Messages, done.Folders, float64(done.Bytes)/1e6, done.Dir)
+	fmt.Println("These files are not encrypted.")
 }
 
 type mailboxImportCmd struct {
@@ -213,27 +202,26 @@ type mailboxImportCmd struct {
 
 // Run imports mail. It fails if not all of it could be taken.
 func (c *mailboxImportCmd) Run(ctx context.Context) error {
-	t, clear, err := c.tool(ctx)
-	if err != nil {
-		return err
-	}
-	done, err := t.Import(ctx, proxy.ImportMail{Account: c.Account, Paths: c.Paths, Into: c.Into})
-	clear()
-	if err != nil {
+	in := proxy.ImportMail{Account: c.Account, Paths: c.Paths, Into: c.Into}
+	failed := true // until there is something to say
+	done, err := useTool(ctx, &c.mailboxFlags, func(t *proxy.MailTool) (proxy.ImportedMail, error) {
+		done, err := t.Import(ctx, in)
+		failed = err != nil
+		return done, err
+	}, printImported)
+	if failed && !c.JSON {
 		printSkipped(done.Skipped)
-		return err
-	}
-	if c.JSON {
-		err = printJSON(done)
-	} else {
-		printSkipped(done.Skipped)
-		fmt.Printf("%d messages are added to %s", done.Added, done.Account)
-		if done.Known > 0 {
-			fmt.Printf("; %d were there already and are left out", done.Known)
-		}
-		fmt.Println()
 	}
 	return skippedError(err, done.Skipped, "taken")
+}
+
+func printImported(done proxy.ImportedMail) {
+	printSkipped(done.Skipped)
+	fmt.Printf("%d messages are added to %s", done.Added, done.Account)
+	if done.Known > 0 {
+		fmt.Printf("; %d were there already and are left out", done.Known)
+	}
+	fmt.Println()
 }
 
 func printSkipped(list []archive.Skipped) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 	"mailproxy/proxy/outbox"
 )
@@ -20,7 +21,7 @@ type queueCmd struct {
 
 type queueFlags struct {
 	configFlag
-	JSON bool `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // control returns a controller of the daemon.

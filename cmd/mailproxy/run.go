@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -217,7 +216,7 @@ func keptGateway(cfg proxy.Config, d *directory.Document) (string, error) {
 
 type statusCmd struct {
 	configFlag
-	JSON bool `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 func (s *statusCmd) Run(ctx context.Context) error {
@@ -295,8 +294,4 @@ func lossReason(off float64) string {
 	return "a node is broken, or packets are dropped on purpose"
 }
 
-func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+func printJSON(v any) error { return command.PrintJSON(os.Stdout, v) }

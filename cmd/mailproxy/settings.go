@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"mailproxy/internal/address"
+	"mailproxy/internal/command"
 	"mailproxy/internal/control"
 	"mailproxy/internal/durable"
 	"mailproxy/internal/mailclient"
@@ -85,7 +86,7 @@ func chosen(all []proxy.AccountStatus, addr string) ([]string, error) {
 type accountSettingsCmd struct {
 	configFlag
 	Address string `arg:"" optional:"" help:"The account's address; without it, all are named."`
-	JSON    bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // Run says what to type into a mail program.

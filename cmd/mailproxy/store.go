@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 	"mailproxy/proxy/storekey"
 )
@@ -18,7 +19,7 @@ type storeKeyCmd struct {
 	KeyFile    string `help:"Seal it by a key file, which is needed at each start: for example on a USB stick. It is made if it is not there." type:"path" xor:"way" placeholder:"FILE"`
 	Keychain   bool   `help:"Seal it by a key in the system's keychain, which opens when you log in." xor:"way"`
 	Plain      bool   `help:"Keep it as it is beside the store, as a new store does: whoever has your disk reads your mail." xor:"way"`
-	JSON       bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // Run changes how the key is kept, or says it. A daemon may run meanwhile.

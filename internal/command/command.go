@@ -5,7 +5,6 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -48,17 +47,11 @@ func versionOf(program string) string {
 // versionVar is where kong.VersionFlag looks for what to print.
 const versionVar = "version"
 
-type versionCmd struct{}
-
-func (versionCmd) Run(vars kong.Vars) error {
-	fmt.Println(vars[versionVar])
-	return nil
-}
-
 // Main parses the command line into cli, a pointer to a struct for kong, and runs
 // the command that was given. Its Run method may ask for a context.Context, which
 // ends with the first signal to stop, and for cli. An error ends the program with
-// status 1, or with its own if it is a kong.ExitCoder.
+// status 1, or with its own if it is a kong.ExitCoder; a command that was asked for
+// JSON writes its error as JSON too.
 func Main(name, description string, cli any) {
 	parser := kong.Must(cli,
 		kong.Name(name),
@@ -68,10 +61,12 @@ func Main(name, description string, cli any) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	k, err := parser.Parse(os.Args[1:])
+	if err != nil && jsonInArguments(os.Args[1:]) {
+		os.Exit(fail(name, err, true))
+	}
 	parser.FatalIfErrorf(err)
 	if err := noDump(); err != nil { // before there is any secret
-		fmt.Fprintln(os.Stderr, name+":", err)
-		os.Exit(1)
+		os.Exit(fail(name, err, jsonAsked(k)))
 	}
 	// A first signal ends the program in good order, a second at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,11 +76,6 @@ func Main(name, description string, cli any) {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return
 		}
-		fmt.Fprintln(os.Stderr, name+":", err)
-		var coder kong.ExitCoder
-		if errors.As(err, &coder) {
-			os.Exit(coder.ExitCode())
-		}
-		os.Exit(1)
+		os.Exit(fail(name, err, jsonAsked(k)))
 	}
 }
