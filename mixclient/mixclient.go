@@ -187,6 +187,13 @@ type Status struct {
 	QueryRate, ReadRate, LoopRate float64
 	// RoundTrip is how long a query takes on average once it has its slot.
 	RoundTrip time.Duration
+
+	// Mixes is how many mixes a packet passes each way, and MixDelay how long each
+	// holds it on average: both are zero for an engine that does not mix. Nodes and
+	// Operators are how many nodes the network has, and who runs them.
+	Mixes            int
+	MixDelay         time.Duration
+	Nodes, Operators int
 }
 
 // An Event is a change of Status.Connected.

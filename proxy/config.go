@@ -39,7 +39,8 @@ type NetworkConfig struct {
 
 // ListenConfig says where mail clients connect. The ports of the first three begin in
 // plain text and want STARTTLS (STLS in POP3), the others begin with TLS (RFC 8314
-// section 3); one of these that is empty is not offered.
+// section 3); one of these that is empty is not offered, nor is
+// the status page.
 type ListenConfig struct {
 	SMTP           string `toml:"smtp"`
 	IMAP           string `toml:"imap"`
@@ -47,6 +48,7 @@ type ListenConfig struct {
 	SMTPS          string `toml:"smtps" comment:"the next three begin with TLS; an empty one is not offered"`
 	IMAPS          string `toml:"imaps"`
 	POP3S          string `toml:"pop3s"`
+	Web            string `toml:"web" comment:"the status page, for this computer's browsers; see \"mailproxy page\"; empty: none"`
 	AllowPlaintext bool   `toml:"allow_plaintext" comment:"let mail clients log in without TLS"`
 }
 
@@ -62,6 +64,7 @@ func DefaultConfig() Config {
 		Listen: ListenConfig{
 			SMTP: "127.0.0.1:1025", IMAP: "127.0.0.1:1143", POP3: "127.0.0.1:1110",
 			SMTPS: "127.0.0.1:1465", IMAPS: "127.0.0.1:1993", POP3S: "127.0.0.1:1995",
+			Web: "127.0.0.1:1180",
 		},
 		Mail: MailConfig{Receipts: true},
 	}
@@ -73,7 +76,7 @@ func LoadConfig(file string) (Config, error) {
 	c := DefaultConfig()
 	c.Version = 0 // the file must say it
 	// So must it these: one from before there were any opens no further ports.
-	c.Listen.SMTPS, c.Listen.IMAPS, c.Listen.POP3S = "", "", ""
+	c.Listen.SMTPS, c.Listen.IMAPS, c.Listen.POP3S, c.Listen.Web = "", "", "", ""
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return c, fmt.Errorf("read configuration: %w", err)

@@ -158,6 +158,7 @@ func (e *engine) next() (mixclient.Read, bool) {
 		f := func() {
 			a.timing = t
 			if err == nil {
+				a.d.delays.note(a.network, a.network.Status().RoundTrip, t.Received.Sub(t.Sent))
 				a.setProblem(nil) // unless the reply says otherwise
 			}
 			done(reply, err)

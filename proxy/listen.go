@@ -10,6 +10,7 @@ import (
 	"mailproxy/pop3"
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/ports"
+	"mailproxy/proxy/web"
 	"mailproxy/smtp"
 )
 
@@ -36,7 +37,8 @@ func (d *Daemon) listen() error {
 	maildrop := pop3.New(pop3.Options{
 		Mailboxes: d.mail, Auth: d.authenticate, TLS: d.cert.TLS(), AllowPlaintext: config.AllowPlaintext, Logger: d.log,
 	})
-	d.servers = []server{mailer, folders, maildrop}
+	d.page = web.New(web.Options{Source: pageSource{d}, Now: d.opt.Now, Logger: d.log})
+	d.servers = []server{mailer, folders, maildrop, d.page}
 	// inTLS is for front ends that see by the connection that it is secure.
 	inTLS := func(serve func(net.Listener) error) func(net.Listener) error {
 		return func(l net.Listener) error { return serve(tls.NewListener(l, d.cert.TLS())) }
@@ -52,6 +54,7 @@ func (d *Daemon) listen() error {
 		{"smtps", config.SMTPS, mailer.ServeTLS, true},
 		{"imaps", config.IMAPS, inTLS(folders.Serve), true},
 		{"pop3s", config.POP3S, inTLS(maildrop.Serve), true},
+		{"web", config.Web, d.page.Serve, true},
 	} {
 		if e.optional && e.address == "" {
 			continue
@@ -88,5 +91,6 @@ func (d *Daemon) openPort(address string) (net.Listener, error) {
 }
 
 // Address returns where a front end listens: "smtp", "imap" or "pop3", which begin in
-// plain text, or "smtps", "imaps" or "pop3s", which begin with TLS; nil if it does not.
+// plain text, "smtps", "imaps" or "pop3s", which begin with TLS, or "web", the status page;
+// nil if it does not.
 func (d *Daemon) Address(protocol string) net.Addr { return d.addresses[protocol] }

@@ -32,6 +32,7 @@ import (
 	"mailproxy/proxy/ports"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/storekey"
+	"mailproxy/proxy/web"
 	"mailproxy/spool"
 )
 
@@ -66,6 +67,8 @@ type Daemon struct {
 	logs   *monitor.Monitor
 	cert   *cert.Local
 	words  *passwords
+	page   *web.Server
+	delays delays
 
 	ctx    context.Context
 	cancel context.CancelFunc

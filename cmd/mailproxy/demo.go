@@ -345,6 +345,7 @@ func (d *demoCmd) writeConfig(dir string, w *demo.World) error {
 		cfg.Listen = proxy.ListenConfig{
 			SMTP: "127.0.0.1:2025", IMAP: "127.0.0.1:2143", POP3: "127.0.0.1:2110",
 			SMTPS: "127.0.0.1:2465", IMAPS: "127.0.0.1:2993", POP3S: "127.0.0.1:2995",
+			Web: "127.0.0.1:2180",
 		}
 		cfg.Dir = "another-user"
 	case err != nil:

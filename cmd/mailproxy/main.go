@@ -22,6 +22,7 @@ type cli struct {
 	Queue   queueCmd   `cmd:"" help:"List, show, withdraw and retry mail that is on its way."`
 	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
 	Mailbox mailboxCmd `cmd:"" help:"Check, repair, export and import the mail on this computer."`
+	Page    pageCmd    `cmd:"" help:"Open the running daemon's status page in the browser."`
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
 	Cert    certCmd    `cmd:"" help:"Show, export and install the certificate by which mail programs know this daemon."`
 	Store   storeCmd   `cmd:"" help:"Say and change how what is kept on this computer is encrypted."`

@@ -82,6 +82,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		}
 	}
 	fmt.Printf("  certificate of these: %s\n", d.CAFile())
+	if a := d.Address("web"); a != nil {
+		fmt.Printf("  status page on %s: mailproxy page --config %s\n", a, r.Config)
+	}
 	fmt.Printf("  network %q through %s; cover traffic takes %s, mail or no mail\n\n",
 		doc.Network, network.Gateway(), costs(network.Status()))
 	if len(d.Status().Accounts) == 0 {

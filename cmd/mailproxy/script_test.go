@@ -83,7 +83,7 @@ func jsonValue(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], fmt.Sprint(v))
 }
 
-var listenLine = regexp.MustCompile(`(?m)^(smtps?|imaps?|pop3s?) = '127\.0\.0\.1:[0-9]+'`)
+var listenLine = regexp.MustCompile(`(?m)^(smtps?|imaps?|pop3s?|web) = '127\.0\.0\.1:[0-9]+'`)
 
 // freeports CONFIG has the daemon take any free ports: those of the file are for
 // one such daemon on a machine.
@@ -92,7 +92,7 @@ func freePorts(ts *testscript.TestScript, neg bool, args []string) {
 	file := ts.MkAbs(args[0])
 	b, err := os.ReadFile(file)
 	ts.Check(err)
-	if n := len(listenLine.FindAll(b, -1)); n != 6 {
+	if n := len(listenLine.FindAll(b, -1)); n != 7 {
 		ts.Fatalf("%s has %d listeners:\n%s", file, n, b)
 	}
 	ts.Check(os.WriteFile(file, listenLine.ReplaceAll(b, []byte(`${1} = '127.0.0.1:0'`)), 0o600))

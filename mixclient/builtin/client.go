@@ -260,6 +260,13 @@ func (c *Client) Status() mixclient.Status {
 	s.Waiting, s.InFlight = len(c.waiting), len(c.pending)
 	loops := c.loops.Report()
 	s.LoopsSent, s.LoopsBack, s.LoopsLost, s.LoopAlarm = loops.Sent, loops.Back, loops.Lost, loops.Alarm
+	doc := c.views.Document()
+	operators := map[string]bool{}
+	for _, n := range doc.Nodes {
+		operators[n.Operator] = true
+	}
+	s.Mixes, s.MixDelay = directory.Layers, time.Duration(doc.Parameters.MixDelay)
+	s.Nodes, s.Operators = len(doc.Nodes), len(operators)
 	return s
 }
 
