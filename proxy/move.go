@@ -54,9 +54,13 @@ type Moving struct {
 	Stopped     bool     `json:"stopped,omitempty"` // a daemon, which ran
 }
 
+// PortableDocument is where the configuration that Portable returns has the network
+// document, relative to itself.
+const PortableDocument = "network.note"
+
 // Portable returns the configuration as it is good on another computer.
 func (c Config) Portable() ([]byte, error) {
-	c.Dir, c.Network.Document = DefaultConfig().Dir, "network.note"
+	c.Dir, c.Network.Document = DefaultConfig().Dir, PortableDocument
 	b, err := toml.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode configuration: %w", err)

@@ -128,6 +128,9 @@ func takeStore(ctx context.Context, dir string, key []byte) (st *store.Store, st
 // have been imported: a daemon that has it is refused by the providers from now on. It
 // returns their addresses.
 func UndoExport(ctx context.Context, dir string, key func() ([]byte, error)) (addresses []string, err error) {
+	if _, err := Control(dir).Status(ctx); err == nil {
+		return nil, fmt.Errorf("undo export: mailproxy runs with %s, so its accounts were not exported", dir)
+	}
 	st, _, err := openTaken(ctx, dir, key)
 	if err != nil {
 		return nil, fmt.Errorf("undo export: %w", err)

@@ -197,7 +197,7 @@ func keptGateway(cfg proxy.Config, d *directory.Document) (string, error) {
 	if cfg.Network.Gateway != "" {
 		return cfg.Network.Gateway, nil
 	}
-	file := filepath.Join(cfg.Dir, "gateway")
+	file := filepath.Join(cfg.Dir, gatewayFile)
 	kept, err := os.ReadFile(file)
 	switch {
 	case err == nil:
