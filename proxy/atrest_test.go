@@ -79,7 +79,7 @@ func TestNothingReadableOnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		// And what waits in the outbox.
-		submit(t, p.daemon.Address("smtp").String(), password, "From: "+restoredUser+"\r\nSubject: Watermelon-Subject\r\n\r\n"+body)
+		submit(t, p.daemon.Address("smtp").String(), restoredUser, password, "recipient@north.test", "From: "+restoredUser+"\r\nSubject: Watermelon-Subject\r\n\r\n"+body)
 	}
 	words := []string{restoredUser, "north.test", "contact@", "recipient@", "Watermelon", "goes on and on", password, "BEGIN PRIVATE KEY", "account/"}
 	dir := p.daemon.opt.Dir
@@ -92,20 +92,20 @@ func TestNothingReadableOnDisk(t *testing.T) {
 	}
 }
 
-// submit hands in mail to somebody who cannot be found.
-func submit(t *testing.T, server, password, message string) {
+// submit hands in mail.
+func submit(t *testing.T, server, from, password, to, message string) {
 	t.Helper()
 	c, err := smtp.Dial(server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	err = c.Auth(smtp.PlainAuth("", restoredUser, password, "127.0.0.1"))
+	err = c.Auth(smtp.PlainAuth("", from, password, "127.0.0.1"))
 	if err == nil {
-		err = c.Mail(restoredUser)
+		err = c.Mail(from)
 	}
 	if err == nil {
-		err = c.Rcpt("recipient@north.test")
+		err = c.Rcpt(to)
 	}
 	if err != nil {
 		t.Fatal(err)
