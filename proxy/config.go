@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -70,6 +71,15 @@ func DefaultConfig() Config {
 	}
 }
 
+// DefaultConfigFile returns where the configuration is if nobody says otherwise.
+func DefaultConfigFile() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("find the configuration: %w; name it with --config", err)
+	}
+	return filepath.Join(dir, "mailproxy", "mailproxy.toml"), nil
+}
+
 // LoadConfig reads a configuration file. Relative paths in it are made relative
 // to the file.
 func LoadConfig(file string) (Config, error) {
@@ -78,6 +88,9 @@ func LoadConfig(file string) (Config, error) {
 	// So must it these: one from before there were any opens no further ports.
 	c.Listen.SMTPS, c.Listen.IMAPS, c.Listen.POP3S, c.Listen.Web = "", "", "", ""
 	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("read configuration: %w; to join a network, type \"mailproxy join INVITATION\"; a file elsewhere is named with --config", err)
+	}
 	if err != nil {
 		return c, fmt.Errorf("read configuration: %w", err)
 	}

@@ -23,7 +23,15 @@ import (
 )
 
 type configFlag struct {
-	Config string `help:"Configuration file." required:"" type:"path" short:"c" placeholder:"FILE"`
+	Config string `help:"Configuration file; without it, that of \"mailproxy join\"." type:"path" short:"c" placeholder:"FILE"`
+}
+
+// AfterApply names the file where none was named.
+func (f *configFlag) AfterApply() (err error) {
+	if f.Config == "" {
+		f.Config, err = proxy.DefaultConfigFile()
+	}
+	return err
 }
 
 type runCmd struct{ configFlag }
