@@ -35,10 +35,16 @@ func (c *Common) Level() slog.Level {
 	return slog.LevelWarn
 }
 
+// release is the version of a program that was built for a package; the linker sets it
+// (contrib/packages). Empty in others, which Go's own stamp is good enough for.
+var release string
+
 // versionOf says which version of the program this is.
 func versionOf(program string) string {
 	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if release != "" {
+		version = release
+	} else if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 	}
 	return program + " " + version
