@@ -14,6 +14,7 @@ import (
 
 	"mailproxy/internal/address"
 	"mailproxy/internal/control"
+	"mailproxy/internal/invitation"
 	"mailproxy/internal/store"
 	"mailproxy/spool"
 	"mailproxy/spool/server"
@@ -53,6 +54,8 @@ type (
 		Count   int       `json:"count"`
 		Expires time.Time `json:"expires"` // zero: never
 		Note    string    `json:"note"`
+		// Document is where to get the network document, if not as configured.
+		Document string `json:"document"`
 	}
 	madeInvites struct {
 		Invites []invite `json:"invitations"`
@@ -202,7 +205,18 @@ func (s *service) invite(ctx context.Context, in makeInvites) (out madeInvites, 
 	}
 	s.mu.Lock()
 	out.Open = s.cfg.Registration.Policy == open
+	whole := invitation.Invitation{
+		Document: s.cfg.Registration.Document, Keys: s.cfg.Network.Keys, Threshold: s.cfg.Network.Threshold, Provider: s.cfg.Spool.Provider,
+	}
 	s.mu.Unlock()
+	if in.Document != "" {
+		whole.Document = in.Document
+	}
+	if whole.Document != "" { // before any is made
+		if _, err := whole.String(); err != nil {
+			return out, err
+		}
+	}
 	for range in.Count {
 		code := rand.Text() // 130 bits
 		i := server.Invite{Hash: sha256.Sum256([]byte(code)), Created: now, Expires: in.Expires, Note: in.Note}
@@ -211,6 +225,12 @@ func (s *service) invite(ctx context.Context, in makeInvites) (out madeInvites, 
 		}
 		made := inviteOf(i, now)
 		made.Code = code
+		if whole.Document != "" {
+			whole.Code = code
+			if made.Invitation, err = whole.String(); err != nil {
+				return out, err
+			}
+		}
 		out.Invites = append(out.Invites, made)
 	}
 	return out, nil

@@ -41,6 +41,7 @@ type spoolConfig struct {
 
 type registrationConfig struct {
 	Policy   string   `toml:"policy" comment:"who may make a name: 'invite' or 'open'"`
+	Document string   `toml:"document" comment:"where new users fetch the network document: the https address at which you offer it; invitations carry it"`
 	Reserved []string `toml:"reserved" comment:"names that nobody may make, beside postmaster, abuse, admin and the like, which nobody ever may"`
 }
 

@@ -62,13 +62,15 @@ func userOf(u server.User, provider string) user {
 
 // invite is an invitation. Its code is known to whom it was given only.
 type invite struct {
-	ID      string     `json:"id"`
-	Code    string     `json:"code,omitempty"` // when it is made
-	State   string     `json:"state"`          // open, used or expired
-	Created *time.Time `json:"created,omitempty"`
-	Expires *time.Time `json:"expires,omitempty"`
-	Note    string     `json:"note,omitempty"`
-	UsedBy  string     `json:"used_by,omitempty"` // a name
+	ID   string `json:"id"`
+	Code string `json:"code,omitempty"` // when it is made
+	// Invitation is all that "mailproxy join" needs, the code among it.
+	Invitation string     `json:"invitation,omitempty"`
+	State      string     `json:"state"` // open, used or expired
+	Created    *time.Time `json:"created,omitempty"`
+	Expires    *time.Time `json:"expires,omitempty"`
+	Note       string     `json:"note,omitempty"`
+	UsedBy     string     `json:"used_by,omitempty"` // a name
 }
 
 // inviteID is what stands for an invitation where its code must not be seen.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,11 +153,13 @@ type inviteNewCmd struct {
 	Count   int      `help:"How many (${default})." default:"1"`
 	Expires lifetime `help:"For how long they can be used: 14d, 12h, never (${default})." default:"14d" placeholder:"TIME"`
 	Note    string   `help:"What to remember of them, for you alone."`
+	// Document is a file in networks on one machine.
+	Document string `help:"Where the users get the network document, instead of registration.document: an https address, or the whole path of a file." placeholder:"WHERE"`
 }
 
 // Run makes invitations.
 func (i *inviteNewCmd) Run(ctx context.Context) error {
-	in := makeInvites{Count: i.Count, Note: i.Note}
+	in := makeInvites{Count: i.Count, Note: i.Note, Document: i.Document}
 	if i.Expires != 0 {
 		in.Expires = time.Now().Add(time.Duration(i.Expires))
 	}
@@ -167,9 +170,12 @@ func (i *inviteNewCmd) Run(ctx context.Context) error {
 	if out.Open {
 		fmt.Fprintln(os.Stderr, "mailspool: registration is open, so nobody needs an invitation; set registration.policy to 'invite' and reload")
 	}
+	if len(out.Invites) > 0 && out.Invites[0].Invitation == "" {
+		fmt.Fprintln(os.Stderr, "mailspool: these are codes for \"mailproxy account add\" alone; with registration.document, or --document, you get invitations for \"mailproxy join\", which say all that a user needs")
+	}
 	return show(i.JSON, out.Invites, func(w *tabwriter.Writer) {
 		for _, one := range out.Invites {
-			fmt.Fprintln(w, one.Code)
+			fmt.Fprintln(w, cmp.Or(one.Invitation, one.Code))
 		}
 	})
 }
