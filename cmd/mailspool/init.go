@@ -16,6 +16,7 @@ import (
 
 type initCmd struct {
 	Dir          string   `help:"Directory of the service; it is made." required:"" type:"path" placeholder:"DIR"`
+	Config       string   `help:"Where the configuration goes, if not into that directory." type:"path" short:"c" placeholder:"FILE"`
 	Name         string   `help:"Name of the node, unique in the network; \"service.\" and the provider if not given."`
 	Provider     string   `help:"The domain of its users." required:"" placeholder:"DOMAIN"`
 	Operator     string   `help:"Who runs it; no operator of a gateway." required:""`
@@ -47,15 +48,19 @@ func (i *initCmd) Run() error {
 	if threshold == 0 && len(i.Trust) > 0 {
 		threshold = len(i.Trust)/2 + 1
 	}
+	file, state, err := nodedir.Place(i.Dir, configName, i.Config)
+	if err != nil {
+		return err
+	}
 	cfg := defaults()
 	cfg.Config = nodedir.Config{
-		Version: nodedir.ConfigVersion, Role: directory.RoleService, Listen: listen,
+		Version: nodedir.ConfigVersion, Role: directory.RoleService, Listen: listen, State: state,
 		Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
 		Metrics: metrics.Config{Listen: i.Metrics},
 	}
 	cfg.Spool.Provider = provider
 	cfg.Registration.Policy = i.Registration
-	made, err := nodedir.Make(i.Dir, configName, directory.Node{
+	made, err := nodedir.Make(i.Dir, file, directory.Node{
 		Name: name, Operator: i.Operator, Role: directory.RoleService, Provider: provider,
 		Services: []string{mixclient.KindEcho, mixclient.KindSpool}, Address: i.Address,
 	}, cfg)

@@ -42,10 +42,11 @@ type at struct {
 
 // dir returns the service's directory.
 func (a *at) dir() (string, error) {
-	if _, err := os.Stat(a.Config); err != nil {
+	dir, err := nodedir.Find(a.Config)
+	if err != nil {
 		return "", fmt.Errorf("find the service: %w", err)
 	}
-	return filepath.Dir(a.Config), nil
+	return dir, nil
 }
 
 // ask asks the running service.

@@ -58,6 +58,7 @@ func (c *config) maxClients() int {
 
 type initCmd struct {
 	Dir       string   `help:"Directory of the node; it is made." required:"" type:"path" placeholder:"DIR"`
+	Config    string   `help:"Where the configuration goes, if not into that directory." type:"path" short:"c" placeholder:"FILE"`
 	Name      string   `help:"Name of the node, unique in the network." required:""`
 	Role      string   `help:"What it is: ${enum}." enum:"mix,gateway,directory" required:""`
 	Layer     int      `help:"Layer of a mix, 1 to 3; 1 is next to the gateways."`
@@ -83,15 +84,19 @@ func (i *initCmd) Run() error {
 	if threshold == 0 && len(i.Trust) > 0 {
 		threshold = len(i.Trust)/2 + 1
 	}
+	file, state, err := nodedir.Place(i.Dir, configName, i.Config)
+	if err != nil {
+		return err
+	}
 	cfg := config{Config: nodedir.Config{
-		Version: nodedir.ConfigVersion, Role: directory.Role(i.Role), Listen: listen,
+		Version: nodedir.ConfigVersion, Role: directory.Role(i.Role), Listen: listen, State: state,
 		Network: nodedir.NetworkConfig{Document: i.Document, Keys: i.Trust, Threshold: threshold},
 		Metrics: metrics.Config{Listen: i.Metrics},
 	}}
 	if cfg.Role == directory.RoleGateway {
 		cfg.Gateway = &gatewayConfig{MaxClients: node.MostClients}
 	}
-	made, err := nodedir.Make(i.Dir, configName,
+	made, err := nodedir.Make(i.Dir, file,
 		directory.Node{Name: i.Name, Operator: i.Operator, Role: directory.Role(i.Role), Layer: i.Layer, Address: i.Address}, cfg)
 	if err != nil {
 		return err

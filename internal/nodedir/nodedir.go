@@ -43,7 +43,10 @@ type Config struct {
 	Network NetworkConfig  `toml:"network"`
 	Metrics metrics.Config `toml:"metrics"`
 
-	dir  string // of the file
+	// State is where keys and data are, if not beside the file; see Dir.
+	State string `toml:"state,omitempty" comment:"directory with the keys and all that the node keeps; relative to this file"`
+
+	dir  string // of keys and state
 	note []byte // the network document, as Document read it
 }
 
@@ -54,8 +57,8 @@ type NetworkConfig struct {
 	Threshold int      `toml:"threshold" comment:"how many of them must have"`
 }
 
-// Dir returns the directory of the configuration, in which the node keeps its
-// keys and its state.
+// Dir returns the directory in which the node keeps its keys and its state: what the
+// configuration says, or else the configuration's own.
 func (c *Config) Dir() string { return c.dir }
 
 // Read reads the configuration in file into v, which begins with c.
@@ -84,11 +87,33 @@ func Read(file string, c *Config, v any) error {
 	case c.Listen == "":
 		return fmt.Errorf("configuration %s does not say where to listen: set listen", file)
 	}
-	c.dir = filepath.Dir(file)
-	if !filepath.IsAbs(c.Network.Document) {
-		c.Network.Document = filepath.Join(c.dir, c.Network.Document)
-	}
+	c.dir = beside(file, c.State)
+	c.Network.Document = beside(file, c.Network.Document)
 	return nil
+}
+
+// Find returns the directory of the node whose configuration that is (see Dir), also
+// when the rest of the configuration is not as it must be.
+func Find(file string) (string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	var c struct {
+		State string `toml:"state"`
+	}
+	if err := toml.Unmarshal(raw, &c); err != nil {
+		return "", fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return beside(file, c.State), nil
+}
+
+// beside returns the path that name is, seen from the configuration's file.
+func beside(file, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(file), name)
 }
 
 // Self finds the node with that identity in doc. It must have the role that the
@@ -119,17 +144,17 @@ type Made struct {
 }
 
 // Make makes a node's directory: the identity key, the entry n with it, and the
-// configuration in a file of that name. What is there is kept, the key above all;
-// an entry that says something else is an error, for it may be in a network
-// document already.
-func Make(dir, name string, n directory.Node, config any) (*Made, error) {
+// configuration in that file, which may be elsewhere if it says so (see Place). What is
+// there is kept, the key above all; an entry that says something else is an error, for
+// it may be in a network document already.
+func Make(dir, file string, n directory.Node, config any) (*Made, error) {
 	if err := n.Check(); err != nil { // before anything is made
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make node directory: %w", err)
 	}
-	m := &Made{Config: filepath.Join(dir, name)}
+	m := &Made{Config: file}
 	identity, err := Identity(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(dir, entryFile)); err == nil {
@@ -172,6 +197,22 @@ func ListenAt(address string) string {
 		return address
 	}
 	return net.JoinHostPort("", port)
+}
+
+// Place returns the file of a configuration for a node in dir: one of that name in it, or
+// the file that is asked for, and then what the configuration must say of State.
+func Place(dir, name, asked string) (file, state string, err error) {
+	if asked == "" || filepath.Dir(asked) == filepath.Clean(dir) {
+		if asked == "" {
+			asked = filepath.Join(dir, name)
+		}
+		return asked, "", nil
+	}
+	state, err = filepath.Abs(dir)
+	if err != nil {
+		return "", "", fmt.Errorf("find the node's directory: %w", err)
+	}
+	return asked, state, nil
 }
 
 // Say tells, in words for a terminal, what was done and what comes next.

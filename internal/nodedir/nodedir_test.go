@@ -21,7 +21,8 @@ func config(r directory.Role) Config {
 
 func TestMakeTwiceKeepsTheKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "node")
-	first, err := Make(dir, "mixnode.toml", mix, config(mix.Role))
+	file := filepath.Join(dir, "mixnode.toml")
+	first, err := Make(dir, file, mix, config(mix.Role))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestMakeTwiceKeepsTheKey(t *testing.T) {
 	if err := os.WriteFile(first.Config, []byte("# the operator's own\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second, err := Make(dir, "mixnode.toml", mix, config(mix.Role))
+	second, err := Make(dir, file, mix, config(mix.Role))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestMakeTwiceKeepsTheKey(t *testing.T) {
 	}
 	other := mix
 	other.Layer = 2
-	if _, err := Make(dir, "mixnode.toml", other, config(mix.Role)); err == nil || !strings.Contains(err.Error(), "another node than asked for") {
+	if _, err := Make(dir, file, other, config(mix.Role)); err == nil || !strings.Contains(err.Error(), "another node than asked for") {
 		t.Errorf("another entry: %v", err)
 	}
 	if now, err := os.ReadFile(filepath.Join(dir, identityFile)); err != nil || !bytes.Equal(now, key) {
@@ -62,7 +63,7 @@ func TestMakeTwiceKeepsTheKey(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, identityFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Make(dir, "mixnode.toml", mix, config(mix.Role)); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
+	if _, err := Make(dir, filepath.Join(dir, "mixnode.toml"), mix, config(mix.Role)); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
 		t.Errorf("lost key: %v", err)
 	}
 }
@@ -74,7 +75,7 @@ func TestMakeAtOnce(t *testing.T) {
 	for i := range entries {
 		wg.Go(func() {
 			var err error
-			if entries[i], err = Make(dir, "mixnode.toml", mix, config(mix.Role)); err != nil {
+			if entries[i], err = Make(dir, filepath.Join(dir, "mixnode.toml"), mix, config(mix.Role)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -92,7 +93,7 @@ func TestSecretsAreSecret(t *testing.T) {
 		t.Skip("no such bits")
 	}
 	dir := t.TempDir()
-	if _, err := Make(dir, "mixnode.toml", mix, config(mix.Role)); err != nil {
+	if _, err := Make(dir, filepath.Join(dir, "mixnode.toml"), mix, config(mix.Role)); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, identityFile)
@@ -162,5 +163,54 @@ func TestReadRefuses(t *testing.T) {
 	}
 	if _, err := c.Document(); err == nil || !strings.Contains(err.Error(), "trusts nobody") {
 		t.Errorf("no keys: %v", err)
+	}
+}
+
+// A configuration that is kept apart from the keys, as packages have it in /etc.
+func TestConfigurationApart(t *testing.T) {
+	top := t.TempDir()
+	dir, etc := filepath.Join(top, "var", "mix1"), filepath.Join(top, "etc")
+	if err := os.Mkdir(etc, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ asked, file, state string }{
+		{"", filepath.Join(dir, "mixnode.toml"), ""},
+		{filepath.Join(dir, "other.toml"), filepath.Join(dir, "other.toml"), ""},
+		{filepath.Join(etc, "mix1.toml"), filepath.Join(etc, "mix1.toml"), dir},
+	} {
+		file, state, err := Place(dir, "mixnode.toml", c.asked)
+		if err != nil || file != c.file || state != c.state {
+			t.Errorf("asked for %q: %q, %q, %v", c.asked, file, state, err)
+			continue
+		}
+		cfg := config(mix.Role)
+		cfg.State = state
+		if m, err := Make(dir, file, mix, cfg); err != nil || m.Config != c.file || m.Kept {
+			t.Errorf("%+v, %v", m, err)
+		}
+		var read Config
+		if err := Read(file, &read, &read); err != nil || read.Dir() != dir || read.Network.Document != filepath.Join(filepath.Dir(file), "network.note") {
+			t.Errorf("%q says %q and %q, %v", file, read.Dir(), read.Network.Document, err)
+		}
+		if found, err := Find(file); err != nil || found != dir {
+			t.Errorf("%q is found at %q, %v", file, found, err)
+		}
+	}
+	// What else is wrong with the configuration does not keep its directory from being found.
+	file := filepath.Join(etc, "wrong.toml")
+	for text, want := range map[string]string{
+		"version = 99\nnew = true\nstate = '../var/mix1'\n": dir,
+		"version = 1\n": etc,
+		"state = [":     "",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Find(file); found != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, found, err)
+		}
+	}
+	if _, err := Find(filepath.Join(etc, "none.toml")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
 	}
 }
