@@ -83,17 +83,22 @@ func DefaultConfigFile() (string, error) {
 // LoadConfig reads a configuration file. Relative paths in it are made relative
 // to the file.
 func LoadConfig(file string) (Config, error) {
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return DefaultConfig(), fmt.Errorf("read configuration: %w; to join a network, type \"mailproxy join INVITATION\"; a file elsewhere is named with --config", err)
+	}
+	if err != nil {
+		return DefaultConfig(), fmt.Errorf("read configuration: %w", err)
+	}
+	return ParseConfig(file, raw)
+}
+
+// ParseConfig is LoadConfig for a file that holds raw.
+func ParseConfig(file string, raw []byte) (Config, error) {
 	c := DefaultConfig()
 	c.Version = 0 // the file must say it
 	// So must it these: one from before there were any opens no further ports.
 	c.Listen.SMTPS, c.Listen.IMAPS, c.Listen.POP3S, c.Listen.Web = "", "", "", ""
-	raw, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, fmt.Errorf("read configuration: %w; to join a network, type \"mailproxy join INVITATION\"; a file elsewhere is named with --config", err)
-	}
-	if err != nil {
-		return c, fmt.Errorf("read configuration: %w", err)
-	}
 	if err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(&c); err != nil {
 		var syntax *toml.DecodeError
 		var unknown *toml.StrictMissingError

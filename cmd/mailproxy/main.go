@@ -26,6 +26,7 @@ type cli struct {
 	Status  statusCmd  `cmd:"" help:"Say how the running daemon is."`
 	Cert    certCmd    `cmd:"" help:"Show, export and install the certificate by which mail programs know this daemon."`
 	Store   storeCmd   `cmd:"" help:"Say and change how what is kept on this computer is encrypted."`
+	Config  configCmd  `cmd:"" help:"Show, change and check the configuration file."`
 	Export  exportCmd  `cmd:"" help:"Move all accounts to a new computer: write them into one encrypted file."`
 	Import  importCmd  `cmd:"" help:"Move all accounts to this computer, from the file of the old one."`
 

@@ -15,12 +15,13 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script: the command line as a user meets it.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	world := newSharedWorld(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitfile": waitFile, "waitdaemon": waitDaemon, "json": jsonValue,
 			"freeports": freePorts, "listen": listen, "sendmail": sendMail, "waitmail": waitMail,
-			"waitflags": waitFlags,
+			"waitflags": waitFlags, "world": world.command,
 		},
 		RequireExplicitExec: true,
 	})

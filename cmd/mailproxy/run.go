@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"mailproxy/internal/command"
 	"mailproxy/internal/durable"
 	"mailproxy/internal/netdoc"
+	"mailproxy/internal/store"
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
 	"mailproxy/mixnet/directory"
@@ -73,6 +76,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		Dir: cfg.Dir, StoreKey: key, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
 		Network: func(string) mixclient.Network { return network },
 	})
+	if errors.Is(err, store.ErrLocked) {
+		return runsAlready(ctx, cfg, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -119,6 +125,30 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	control := d.ServeControl(ctx)
 	// Events ends with the network, which is closed before the wait.
 	return errors.Join(control, network.Close())
+}
+
+// runsAlready says what to do about a daemon that has the directory.
+func runsAlready(ctx context.Context, cfg proxy.Config, locked error) error {
+	st, err := proxy.Control(cfg.Dir).Status(ctx)
+	if err != nil {
+		return fmt.Errorf("%w, and it answers nothing: it is starting or stopping, so try again; or another command works on the mail", locked)
+	}
+	if differ := otherListeners(cfg.Listen.Ports(), st.Listen); len(differ) > 0 {
+		return fmt.Errorf("%w, and it goes by the settings that it was started with; for %s the configuration says something else now: "+
+			"stop it, and start it again", locked, strings.Join(differ, ", "))
+	}
+	return fmt.Errorf("%w; \"mailproxy status\" says how it is", locked)
+}
+
+// otherListeners returns the settings by which a daemon would listen elsewhere than one
+// does that runs.
+func otherListeners(config, running map[string]string) (differ []string) {
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		if at := config[name]; at != running[name] && !strings.HasSuffix(at, ":0") {
+			differ = append(differ, "listen."+name)
+		}
+	}
+	return differ
 }
 
 // copies are of the network documents that this daemon has used.

@@ -37,12 +37,9 @@ func (e *TakenError) Unwrap() error { return e.Err }
 // listeners are for programs of this machine only. It returns a *TakenError if
 // the port is taken.
 func Listen(address string) (net.Listener, error) {
-	ap, err := netip.ParseAddrPort(address)
+	ap, err := parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: not an IP address and port such as 127.0.0.1:1143", address)
-	}
-	if !ap.Addr().IsLoopback() {
-		return nil, fmt.Errorf("listen on %q: not a loopback address; mail would be offered to the network", address)
+		return nil, err
 	}
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -52,4 +49,22 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return l, nil
+}
+
+// Check returns the error that Listen has for an address on which nobody may listen. It
+// opens nothing.
+func Check(address string) error {
+	_, err := parse(address)
+	return err
+}
+
+func parse(address string) (netip.AddrPort, error) {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return ap, fmt.Errorf("listen on %q: not an IP address and port such as 127.0.0.1:1143", address)
+	}
+	if !ap.Addr().IsLoopback() {
+		return ap, fmt.Errorf("listen on %q: not a loopback address; mail would be offered to the network", address)
+	}
+	return ap, nil
 }
