@@ -79,6 +79,7 @@ func (p pageSource) State() web.State {
 				out.Networks = append(out.Networks, web.Network{Status: have.network.Status(), Delays: p.d.delays.of(have.network)})
 			}
 			shown.Network = i
+			out.Networks[i].Accounts = append(out.Networks[i].Accounts, a.Address)
 		}
 		out.Accounts = append(out.Accounts, shown)
 	}

@@ -62,7 +62,8 @@ type Account struct {
 // A Network is an engine, and how long queries took that it carried.
 type Network struct {
 	mixclient.Status
-	Delays Histogram
+	Accounts []string // that it carries
+	Delays   Histogram
 }
 
 // A Histogram counts round trips since the start, by how long they took.

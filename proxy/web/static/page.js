@@ -92,7 +92,7 @@
 		charts.push(new uPlot({
 			width, height, axes: axes('answers'), cursor: { show: false }, legend: { show: false },
 			scales: { x: { time: false }, y: { range: (_, lo, hi) => [0, Math.max(1, hi * 1.1)] } },
-			series: [{}, { label: 'answers', stroke: colour('--mail'), fill: colour('--mail'), paths: uPlot.paths.bars({ size: [0.9, 60] }) }],
+			series: [{}, { label: 'answers', stroke: colour('--mail'), fill: colour('--mail'), points: { show: false }, paths: uPlot.paths.bars({ size: [0.9, 60] }) }],
 		}, [bars.map((_, i) => (i + 0.5) * latest.width), bars], byId('plot-delays')));
 		let below = 0, middle = 0;
 		while (middle < bars.length && below + bars[middle] < all / 2) below += bars[middle++];

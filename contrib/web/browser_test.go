@@ -1,0 +1,555 @@
+// Package web drives the status page with a real browser, headless Chromium: every
+// view, light and dark, by keyboard, while mail comes in that means harm, and from
+// pages of other origins. It has no code of its own but tests, which are skipped where
+// there is no Chromium; contrib/web/run installs it where that is possible, and keeps
+// screenshots.
+package web
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"mailproxy/internal/demo"
+	"mailproxy/mixnet/directory"
+	"mailproxy/proxy"
+	"mailproxy/proxy/outbox"
+)
+
+const (
+	// patience is longer than anything takes on a machine that does much else.
+	patience = 5 * time.Minute
+	// speed is how much faster than a real one the network is. Much of the machine is the
+	// browser's.
+	speed = 2
+)
+
+// browserPath finds Chromium, or skips the test.
+func browserPath(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("there is no chromium: install the Debian package chromium, or use contrib/web/run")
+	return ""
+}
+
+// A world is a demo with a browser beside it.
+type world struct {
+	*demo.World
+	t       *testing.T
+	base    string // "http://127.0.0.1:port"
+	browser context.Context
+}
+
+// start starts a world whose two users know each other.
+func start(t *testing.T) *world {
+	t.Helper()
+	path := browserPath(t)
+	times := outbox.DefaultTimes()
+	times.Receipt = time.Second
+	d, err := demo.Start(demo.Config{
+		Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(speed), Receipts: true, Times: times,
+		Listen: proxy.ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0", Web: "127.0.0.1:0"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("close world: %v", err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	if err := d.Register(ctx, func(string, time.Duration) {}); err != nil {
+		t.Fatal(err)
+	}
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.WSURLReadTimeout(patience),
+		chromedp.Flag("host-resolver-rules", "MAP evil.test 127.0.0.1"), chromedp.WindowSize(1200, 1400))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox)
+	}
+	browser, stop := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(stop)
+	browser, stop = chromedp.NewContext(browser)
+	t.Cleanup(stop)
+	if err := chromedp.Do(browser); err != nil {
+		t.Fatalf("start chromium: %v", err)
+	}
+	return &world{World: d, t: t, base: "http://" + d.Daemon.Address("web").String(), browser: browser}
+}
+
+// A tab is one of the browser's, which notes what goes wrong in it.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu  sync.Mutex // guards bad
+	bad []string
+}
+
+// tab opens a tab. With own it shares no cookie with the others.
+func (w *world) tab(t *testing.T, own bool) *tab {
+	t.Helper()
+	var options []chromedp.ContextOption
+	if own {
+		options = append(options, chromedp.WithNewBrowserContext())
+	}
+	ctx, stop := chromedp.NewContext(w.browser, options...)
+	tb := &tab{t: t, ctx: ctx}
+	t.Cleanup(stop)
+	err := chromedp.Listen(ctx, func(e any) {
+		switch e := e.(type) {
+		case *runtime.EventExceptionThrown:
+			tb.note("exception: " + e.ExceptionDetails.Text)
+		case *cdplog.EventEntryAdded:
+			if e.Entry.Level == cdplog.EntryLevelError {
+				tb.note("browser: " + e.Entry.Text + " " + e.Entry.URL)
+			}
+		case *page.EventJavascriptDialogOpening:
+			tb.note("a dialog opened: " + e.Message)
+		}
+	})
+	if err == nil {
+		_, err = chromedp.Call(ctx, cdplog.Enable, cdp.Empty{})
+	}
+	if err != nil {
+		t.Fatalf("open a tab: %v", err)
+	}
+	return tb
+}
+
+func (tb *tab) note(what string) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.bad = append(tb.bad, what)
+}
+
+// wrong returns what went wrong in the tab since it was asked last.
+func (tb *tab) wrong() []string {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	list := tb.bad
+	tb.bad = nil
+	return list
+}
+
+func (tb *tab) run(actions ...chromedp.Action[chromedp.Void]) {
+	tb.t.Helper()
+	if err := chromedp.Do(tb.ctx, actions...); err != nil {
+		tb.t.Fatal(err)
+	}
+}
+
+// eval returns the value of an expression of the page.
+func eval[T any](tb *tab, expression string) T {
+	tb.t.Helper()
+	v, err := chromedp.Run(tb.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		tb.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// until waits until an expression of the page is true, also of the next page while one
+// goes and another comes.
+func (tb *tab) until(expression string) {
+	tb.t.Helper()
+	var last error
+	for end := time.Now().Add(patience); time.Now().Before(end) && tb.ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		var ok bool
+		if ok, last = chromedp.Run(tb.ctx, chromedp.Evaluate[bool]("!!("+expression+")")); ok && last == nil {
+			return
+		}
+	}
+	text, err := chromedp.Run(tb.ctx, chromedp.Evaluate[string]("location.href + '\\n' + document.body.innerText"))
+	tb.t.Fatalf("the page never had %s: %v\n%s", expression, errors.Join(last, err), text)
+}
+
+// enter opens the page with a link that works once.
+func (w *world) enter(t *testing.T, tb *tab) (link string) {
+	t.Helper()
+	link, err := w.Daemon.Page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tb.run(chromedp.Navigate(link))
+	tb.until(`document.querySelector('h1')?.textContent === 'Overview'`)
+	return link
+}
+
+// shoot keeps a screenshot where that is wanted.
+func (tb *tab) shoot(name string) {
+	tb.t.Helper()
+	dir := os.Getenv("WEB_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	png, err := chromedp.Run(tb.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		tb.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		tb.t.Error(err)
+	}
+}
+
+// hostile is what somebody may write into a subject or a name: markup, characters that
+// turn the direction of text, and more of it than fits.
+var hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\u202egnp.exe " + strings.Repeat("endless", 200)
+
+func encoded(s string) string {
+	return "=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?="
+}
+
+// TestPage is one test, since starting a world takes longest; its parts build on each
+// other.
+func TestPage(t *testing.T) {
+	w := start(t)
+	tb := w.tab(t, false)
+	w.enter(t, tb)
+	if !t.Run("opened by link", w.opened(tb)) {
+		return
+	}
+	t.Run("live", w.live(tb))
+	t.Run("views", w.views(tb))
+	t.Run("keyboard", w.keyboard(tb))
+	t.Run("copy", w.copy(tb))
+	t.Run("other origins", w.otherOrigins)
+	t.Run("links", w.links)
+}
+
+// opened checks that nothing of the link stays in sight.
+func (w *world) opened(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		tb.t = t
+		if href := eval[string](tb, "location.href"); href != w.base+"/" {
+			t.Errorf("the page is at %s", href)
+		}
+		if cookie := eval[string](tb, "document.cookie"); cookie != "" {
+			t.Errorf("scripts can read the cookie: %s", cookie)
+		}
+		history, err := chromedp.Run(tb.ctx, chromedp.NavigationEntries())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range history.Entries {
+			if i := strings.IndexByte(e.URL, '#'); i >= 0 && len(e.URL) > i+20 {
+				t.Errorf("the history keeps %s", e.URL)
+			}
+		}
+	}
+}
+
+// live sends hostile mail, and sees it go out and come in on a page that is not loaded
+// again.
+func (w *world) live(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		tb.t = t
+		tb.run(chromedp.Navigate(w.base + "/mail"))
+		tb.until(`document.body.dataset.live === 'yes'`)
+		eval[bool](tb, "window.stillTheSamePage = true")
+		mail := "From: " + demo.Alice + "\r\nTo: " + demo.Bob + "\r\nSubject: " + encoded(hostile) + "\r\n\r\nhello\r\n"
+		if err := w.Submit(w.Accounts[0], demo.Bob, []byte(mail)); err != nil {
+			t.Fatal(err)
+		}
+		tb.until(`document.getElementById('part-sent').textContent.includes('<script>alert(1)')`)
+		tb.until(`document.getElementById('part-received').textContent.includes('` + demo.Alice + `')`)
+		tb.until(`document.getElementById('part-sent').textContent.includes("delivered")`)
+		// A name as another program than ours might send it.
+		a, err := w.Daemon.Mailbox(demo.Bob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := "From: " + encoded(hostile) + " <mallory@south.test>\r\nX-Mailproxy-Sender: new; address=mallory@south.test; from=same\r\nSubject: named\r\n\r\nhello\r\n"
+		if _, err := a.Import().Add("INBOX", strings.NewReader(named), nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		tb.until(`document.getElementById('part-received').textContent.includes('by the name of <script>')`)
+		if !eval[bool](tb, "window.stillTheSamePage === true") {
+			t.Error("the page was loaded again")
+		}
+		if n := eval[int](tb, "document.querySelectorAll('main img, main script, main [onerror]').length"); n != 0 {
+			t.Errorf("%d elements of the mail have become the page's", n)
+		}
+		if eval[bool](tb, `/[\u202a-\u202e\u2066-\u2069]/.test(document.body.textContent)`) {
+			t.Error("a character that turns the direction of text is on the page")
+		}
+		if wide := eval[int](tb, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
+			t.Errorf("the long subject makes the page %d pixels too wide", wide)
+		}
+		if bad := tb.wrong(); len(bad) > 0 {
+			t.Errorf("on the way: %v", bad)
+		}
+	}
+}
+
+// views looks at each, in both colour schemes.
+func (w *world) views(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		for _, v := range []struct{ name, path, title, has string }{
+			{"overview", "/", "Overview", `document.getElementById('part-accounts').textContent.includes('flows')`},
+			{"mail", "/mail", "Mail", `document.getElementById('part-received').querySelector('tbody tr')`},
+			{"network", "/network", "Network", `document.querySelector('#plot-slots canvas') && document.querySelector('#plot-delays canvas') && document.getElementById('slots-now').textContent.includes('for mail')`},
+			{"contacts", "/contacts", "Contacts", `document.querySelector('main table')?.textContent.includes('` + demo.Alice + `')`},
+			{"setup", "/setup", "Set up mail programs", `document.getElementById('port-imap').textContent.length > 2`},
+			{"health", "/health", "Health", `document.getElementById('part-checks').textContent.includes('gateway is reached')`},
+		} {
+			for _, scheme := range []string{"light", "dark"} {
+				t.Run(v.name+" "+scheme, func(t *testing.T) {
+					tb.t = t
+					tb.scheme(scheme)
+					tb.run(chromedp.Navigate(w.base + v.path))
+					tb.until(v.has)
+					tb.until(`document.body.dataset.live === 'yes'`)
+					if h := eval[string](tb, "document.querySelector('h1').textContent"); h != v.title {
+						t.Errorf("its title is %q", h)
+					}
+					if here := eval[string](tb, "document.querySelector('[aria-current=page]').textContent"); here != v.title {
+						t.Errorf("the navigation says that this is %q", here)
+					}
+					dark := eval[float64](tb, luminance("getComputedStyle(document.body).backgroundColor")) < 0.2
+					if dark != (scheme == "dark") {
+						t.Errorf("its background is dark: %v", dark)
+					}
+					for _, of := range []string{"body", "thead th", ".box strong", "a:not(.skip)", "button", "footer p"} {
+						contrast(t, tb, of)
+					}
+					named(t, tb)
+					tb.shoot(v.name + "-" + scheme)
+					if bad := tb.wrong(); len(bad) > 0 {
+						t.Errorf("on the way: %v", bad)
+					}
+				})
+			}
+		}
+		tb.t = t
+		tb.scheme("light")
+	}
+}
+
+// scheme has the browser prefer light or dark pages.
+func (tb *tab) scheme(name string) {
+	tb.t.Helper()
+	_, err := chromedp.Call(tb.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+	})
+	if err != nil {
+		tb.t.Fatal(err)
+	}
+}
+
+// luminance is of a colour, by WCAG 2.2.
+func luminance(colour string) string {
+	return `(() => { const c = ` + colour + `.match(/[\d.]+/g).slice(0, 3).map((x) => { x /= 255; return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4 }); return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2] })()`
+}
+
+// contrast checks that text can be read: 4.5 to 1 (WCAG 2.2, 1.4.3).
+func contrast(t *testing.T, tb *tab, selector string) {
+	t.Helper()
+	ratio := eval[float64](tb, fmt.Sprintf(`(() => {
+		const e = document.querySelector(%q);
+		if (!e) return 99;
+		let behind = e;
+		while (behind && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
+		const front = %s, back = %s;
+		return (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
+	})()`, selector, luminance("getComputedStyle(e).color"), luminance("getComputedStyle(behind || document.body).backgroundColor")))
+	if ratio < 4.5 {
+		t.Errorf("%s has a contrast of %.1f", selector, ratio)
+	}
+}
+
+// named checks what a screen reader is told: landmarks, and a name for all that can be
+// used.
+func named(t *testing.T, tb *tab) {
+	t.Helper()
+	tree, err := chromedp.Call(tb.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	text := func(v *accessibility.Value) string {
+		if v == nil {
+			return ""
+		}
+		return strings.Trim(string(v.Value), `"`)
+	}
+	for _, n := range tree.Nodes {
+		if n.Ignored {
+			continue
+		}
+		role, name := text(n.Role), strings.TrimSpace(text(n.Name))
+		count[role]++
+		switch role {
+		case "button", "link", "textbox", "navigation", "image", "img":
+			if name == "" {
+				t.Errorf("a %s has no name", role)
+			}
+		}
+	}
+	for _, role := range []string{"banner", "navigation", "main", "contentinfo"} {
+		if count[role] != 1 {
+			t.Errorf("there are %d landmarks of the role %s", count[role], role)
+		}
+	}
+}
+
+// keyboard goes through the page without a mouse.
+func (w *world) keyboard(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		tb.t = t
+		focused := func() string {
+			return eval[string](tb, "document.activeElement.textContent.trim().slice(0, 40)")
+		}
+		tb.run(chromedp.Navigate(w.base+"/"), chromedp.KeyEvent(kb.Tab))
+		if f := focused(); f != "Skip to the content" {
+			t.Errorf("first in line is %q", f)
+		}
+		tb.run(chromedp.KeyEvent(kb.Enter))
+		tb.until(`document.activeElement.id === 'main'`)
+		tb.run(chromedp.Navigate(w.base + "/"))
+		for range 20 {
+			tb.run(chromedp.KeyEvent(kb.Tab))
+			if outline := eval[string](tb, "getComputedStyle(document.activeElement).outlineStyle"); outline == "none" {
+				t.Errorf("it cannot be seen that %q has the focus", focused())
+			}
+			if focused() == "Contacts" {
+				break
+			}
+		}
+		tb.run(chromedp.KeyEvent(kb.Enter))
+		tb.until(`document.querySelector('h1')?.textContent === 'Contacts'`)
+		for range 40 {
+			tb.run(chromedp.KeyEvent(kb.Tab))
+			if strings.HasPrefix(focused(), "Block") {
+				break
+			}
+		}
+		tb.run(chromedp.KeyEvent(kb.Enter))
+		tb.until(`document.querySelector('.note')?.textContent.includes('is blocked')`)
+		if role := eval[string](tb, "document.querySelector('.note').getAttribute('role')"); role != "status" {
+			t.Errorf("what was done is told with the role %q", role)
+		}
+		if bad := tb.wrong(); len(bad) > 0 {
+			t.Errorf("on the way: %v", bad)
+		}
+	}
+}
+
+// copy presses a button that copies.
+func (w *world) copy(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		tb.t = t
+		tb.run(chromedp.Navigate(w.base+"/setup"), chromedp.Click(`[data-copy="port-imap"]`))
+		tb.until(`document.querySelector('[data-copy="port-imap"]').textContent.startsWith('Copied') || getSelection().toString() === document.getElementById('port-imap').textContent`)
+		if bad := tb.wrong(); len(bad) > 0 {
+			t.Errorf("on the way: %v", bad)
+		}
+	}
+}
+
+// otherOrigins has pages of others try to read and change what is not theirs, in the
+// same browser, with the session's cookie in it.
+func (w *world) otherOrigins(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/html")
+		_, _ = rw.Write([]byte("<!doctype html><title>other</title><h1>other</h1>")) // the test sees what is missing
+	}))
+	t.Cleanup(other.Close)
+	tb := w.tab(t, false)
+	tb.run(chromedp.Navigate(other.URL))
+	// Another port of the same computer: another origin, but the same site, so that
+	// the cookie does go with it.
+	if got := eval[string](tb, `fetch('`+w.base+`/mail', {credentials: 'include'}).then(() => 'read', () => 'refused')`); got != "refused" {
+		t.Errorf("another origin's page could read: %s", got)
+	}
+	before, err := w.Daemon.Contacts(demo.Bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, attempt := range []string{
+		`fetch('` + w.base + `/contacts/unblock', {method: 'POST', mode: 'no-cors', credentials: 'include', body: new URLSearchParams({account: '` + demo.Bob + `', address: '` + demo.Alice + `'})}).then((r) => r.type, () => 'refused')`,
+		`new Promise((done) => { const i = new Image(); i.onload = () => done('loaded'); i.onerror = () => done('refused'); i.src = '` + w.base + `/static/icon.svg' })`,
+		`new Promise((done) => { const s = document.createElement('script'); s.onload = () => done('loaded'); s.onerror = () => done('refused'); s.src = '` + w.base + `/static/page.js'; document.head.append(s) })`,
+		`new Promise((done) => { const s = new EventSource('` + w.base + `/live?view=mail', {withCredentials: true}); s.onopen = () => done('open'); s.onerror = () => { s.close(); done('refused') } })`,
+	} {
+		if got := eval[string](tb, attempt); got != "refused" && got != "opaque" {
+			t.Errorf("%s\nwas %s", attempt, got)
+		}
+	}
+	// A frame shows the browser's own error, which is of no origin that can be read.
+	eval[string](tb, `new Promise((done) => { const f = document.createElement('iframe'); f.onload = () => done('loaded'); f.src = '`+w.base+`/mail'; document.body.append(f) })`)
+	if n := eval[int](tb, "frames.length"); n != 1 || eval[bool](tb, "(() => { try { return !!frames[0].document } catch { return false } })()") {
+		t.Error("the page can be put into a frame")
+	}
+	tb.run(chromedp.Navigate(other.URL))
+	eval[bool](tb, `(() => {
+		const f = document.createElement('form');
+		f.method = 'post'; f.action = '`+w.base+`/contacts/unblock';
+		for (const [k, v] of [['account', '`+demo.Bob+`'], ['address', '`+demo.Alice+`']]) {
+			const i = document.createElement('input'); i.name = k; i.value = v; f.append(i);
+		}
+		document.body.append(f); f.submit(); return true })()`)
+	tb.until(`document.body.innerText.includes('came from another page')`)
+	after, err := w.Daemon.Contacts(demo.Bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(before) != fmt.Sprint(after) {
+		t.Errorf("another origin's page changed %v to %v", before, after)
+	}
+	// A name of somebody else that was bound to 127.0.0.1.
+	tb.run(chromedp.Navigate(strings.Replace(w.base, "127.0.0.1", "evil.test", 1) + "/mail"))
+	tb.until(`document.body.innerText.includes('at another address than the one that was asked for')`)
+}
+
+// links tries links that do not open, each in a browser that has no cookie.
+func (w *world) links(t *testing.T) {
+	one := w.tab(t, true)
+	one.run(chromedp.Navigate(w.base + "/mail"))
+	one.until(`document.body.innerText.includes('mailproxy page')`)
+	one.shoot("locked-light")
+	one.run(chromedp.Navigate(w.base + "/open#wrong"))
+	one.until(`document.getElementById('said').textContent.includes('wrong or too old')`)
+	one.shoot("wrong-link-light")
+	link := w.enter(t, one)
+	two := w.tab(t, true)
+	two.run(chromedp.Navigate(link))
+	two.until(`document.getElementById('said').textContent.includes('used before')`)
+	two.shoot("used-link-light")
+	// What the link had opened is closed, and its page says so.
+	one.until(`!document.getElementById('stale').hidden`)
+	one.run(chromedp.Navigate(w.base + "/mail"))
+	one.until(`document.body.innerText.includes('mailproxy page')`)
+	// By hand: the whole link in the field.
+	byHand, err := w.Daemon.Page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.run(chromedp.SendKeys("#token", byHand), chromedp.KeyEvent(kb.Enter))
+	one.until(`document.querySelector('h1')?.textContent === 'Overview'`)
+}
