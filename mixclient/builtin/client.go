@@ -80,7 +80,9 @@ type Client struct {
 	slots   func(Slot) // may be nil
 	loops   loss.Monitor
 	dial    func(context.Context) (link, error) // the gateway; as session says
-	awake   chan struct{}                       // holds a token after the machine slept
+	// addresses returns those of this machine; net.InterfaceAddrs but in tests.
+	addresses func() ([]net.Addr, error)
+	awake     chan struct{} // holds a token after the machine slept
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -89,6 +91,8 @@ type Client struct {
 	closed  bool
 	link    *wire.Queue   // into the connection; nil while there is none
 	broken  string        // why there is none
+	local   net.IP        // this end of the connection; nil while there is none, or it does not matter
+	heard   time.Time     // of the last reply over the connection; zero before the first
 	offset  time.Duration // of the gateway's clock to ours
 	stale   bool          // the network has a newer document than this client
 	waiting []*query      // in the order they came
@@ -154,7 +158,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		doc: cfg.Document, views: directory.NewViews(cfg.Document), now: cfg.Now, gateway: gateway, end: end, log: cfg.Logger,
 		self: node.ClientRecipient(end.Key()), seed: newLockedRand(),
-		slots: cfg.Slots, cancel: cancel, awake: make(chan struct{}, 1),
+		slots: cfg.Slots, addresses: net.InterfaceAddrs, cancel: cancel, awake: make(chan struct{}, 1),
 		pending: map[sphinx.SURBID]*flight{},
 		events:  make(chan mixclient.Event, 1),
 		status: mixclient.Status{

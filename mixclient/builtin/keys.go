@@ -97,8 +97,8 @@ func (c *Client) clockOff() time.Duration {
 	return min(clockOff, time.Duration(c.doc.Parameters.Epoch)/8)
 }
 
-// watch looks at the clock for a change of epoch, and for a sleep of the machine,
-// until ctx ends.
+// watch looks at the clock for a change of epoch, for a sleep of the machine and for a
+// change of networks, until ctx ends.
 func (c *Client) watch(ctx context.Context) {
 	every := min(time.Second, time.Duration(c.doc.Parameters.Epoch)/50)
 	tick := time.NewTicker(every)
@@ -110,7 +110,7 @@ func (c *Client) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 			now := c.now()
-			if loss.Slept(last, now, every) {
+			if loss.Slept(last, now, every) || c.moved() {
 				select {
 				case c.awake <- struct{}{}:
 				default: // it is not known yet of the last time

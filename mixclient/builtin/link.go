@@ -29,7 +29,7 @@ func (c *Client) connect(ctx context.Context) {
 		c.setLink(nil, offlineReason(err))
 		if slept {
 			backoff.Reset()
-			c.log.Debug("network client: the machine slept; connecting anew")
+			c.log.Debug("network client: the machine slept or is in another network; connecting anew")
 			continue
 		}
 		wait := backoff.Ended(began)
@@ -44,7 +44,8 @@ func (c *Client) connect(ctx context.Context) {
 }
 
 // attempt connects once, and sends and receives until that ends: when the machine
-// slept, at once. Whatever the connection was before, it is most likely dead.
+// slept or has lost the address that it connected from, at once. Whatever the connection
+// was before, it is most likely dead.
 func (c *Client) attempt(ctx context.Context) (slept bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan bool)
@@ -65,6 +66,8 @@ func (c *Client) attempt(ctx context.Context) (slept bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	c.setLocal(conn)
+	defer c.setLocal(nil)
 	return false, c.session(ctx, conn)
 }
 
@@ -167,7 +170,7 @@ func (c *Client) session(ctx context.Context, conn link) error {
 func (c *Client) setLink(q *wire.Queue, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.link, c.broken = q, reason
+	c.link, c.broken, c.heard = q, reason, time.Time{}
 	if q == nil {
 		for _, f := range c.pending {
 			f.cut = true

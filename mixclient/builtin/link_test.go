@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -24,8 +25,11 @@ type fakeLink struct {
 	replies chan struct{} // a token makes a reply that nobody asked for
 	closed  chan struct{}
 	full    bool // the gateway has no room
+	local   net.Addr
 	once    sync.Once
 }
+
+func (l *fakeLink) LocalAddr() net.Addr { return l.local }
 
 func (l *fakeLink) WriteFrame(byte, []byte) error {
 	select {
@@ -64,6 +68,8 @@ type linkBench struct {
 	jump   time.Duration // of the wall clock; only touched while all wait
 	refuse bool          // no connection is had
 	full   bool          // connections are had, and the gateway has no room
+	mute   bool          // nothing comes from the gateway
+	here   net.IP        // this machine's address; nil: none but of loopback
 	dials  []time.Time
 	links  []*fakeLink
 	slots  map[Process][]time.Time
@@ -86,6 +92,11 @@ func newLinkBench(t *testing.T) *linkBench {
 		defer b.mu.Unlock()
 		return time.Now().Round(0).Add(b.jump)
 	}
+	b.addresses = func() ([]net.Addr, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return []net.Addr{&net.IPNet{IP: net.IPv4(127, 0, 0, 1)}, &net.IPNet{IP: b.here}}, nil
+	}
 	b.dial = func(context.Context) (link, error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -93,7 +104,7 @@ func newLinkBench(t *testing.T) *linkBench {
 		if b.refuse {
 			return nil, errors.New("the network is down")
 		}
-		l := &fakeLink{written: make(chan struct{}, 1e6), replies: make(chan struct{}), closed: make(chan struct{}), full: b.full}
+		l := &fakeLink{written: make(chan struct{}, 1e6), replies: make(chan struct{}), closed: make(chan struct{}), full: b.full, local: &net.TCPAddr{IP: b.here}}
 		b.links = append(b.links, l)
 		return l, nil
 	}
@@ -145,7 +156,7 @@ func (b *linkBench) talk() {
 			}
 			b.mu.Lock()
 			var l *fakeLink
-			if len(b.links) > 0 {
+			if len(b.links) > 0 && !b.mute {
 				l = b.links[len(b.links)-1]
 			}
 			b.mu.Unlock()
@@ -299,6 +310,48 @@ func TestSleepWhileOffline(t *testing.T) {
 	})
 }
 
+// TestChangeOfNetworks takes the machine's address away, as when a laptop is carried to
+// another network: the connection that was made from it is given up at once, and another
+// made. One that was made from an address that stays, or over loopback, is left alone.
+func TestChangeOfNetworks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLinkBench(t)
+		synctest.Wait()
+		b.set(func() { b.here = net.IPv4(192, 0, 2, 1) })
+		l, _ := b.newest()
+		_ = l.Close() // made before there was an address
+		b.run()
+		b.talk()
+		time.Sleep(10 * time.Minute)
+		if _, n := b.newest(); n != 2 {
+			t.Fatalf("%d connections, want the second", n)
+		}
+		b.set(func() { b.here = net.IPv4(198, 51, 100, 1) })
+		changed := time.Now()
+		time.Sleep(1500 * time.Millisecond)
+		if _, n := b.newest(); n != 3 {
+			t.Errorf("%d connections %v after the address is gone, want the third", n, time.Since(changed))
+		}
+		time.Sleep(10 * time.Minute)
+		if _, n := b.newest(); n != 3 {
+			t.Errorf("%d connections from an address that stays", n-2)
+		}
+		b.set(func() { b.here = net.IPv4(127, 0, 0, 1) })
+		time.Sleep(2 * time.Second)
+		b.set(func() { b.here = nil })
+		time.Sleep(10 * time.Minute)
+		if _, n := b.newest(); n != 4 {
+			t.Errorf("%d connections over loopback, want one", n-3)
+		}
+		for process, rate := range map[Process]float64{QueryProcess: 0.6, ReadProcess: 0.8} {
+			n, most := b.between(process, changed, changed.Add(10*time.Minute))
+			if want := 600 * rate; math.Abs(float64(n)-want) > 5*math.Sqrt(want)+2 || most > 9 {
+				t.Errorf("%s process: %d packets in ten minutes, %d in one second; want about %.0f", process, n, most, want)
+			}
+		}
+	})
+}
+
 // TestBackoff checks that attempts become rare while there is no network, and that
 // the first after a connection that was good comes soon.
 func TestBackoff(t *testing.T) {
@@ -364,6 +417,14 @@ func TestLoopsOverASleep(t *testing.T) {
 		send(5)
 		time.Sleep(time.Minute)
 		expect("five that nothing explains", 5, 1)
+
+		b.set(func() { b.mute = true })
+		time.Sleep(2 * time.Second)
+		send(5)
+		time.Sleep(15 * time.Second)
+		expect("five over a connection that has gone dead", 5, 1)
+		b.set(func() { b.mute = false })
+		time.Sleep(2 * time.Second)
 
 		send(5)
 		time.Sleep(time.Second)

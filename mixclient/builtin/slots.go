@@ -73,7 +73,7 @@ type flight struct {
 	cover  bool                   // a loop
 	wall   time.Time              // when it was sent, by the wall clock
 	lost   time.Duration          // after it was sent, it counts as lost
-	cut    bool                   // the connection ended while it was under way
+	cut    bool                   // the connection ended, or went dead, while it was under way
 	count  *uint64                // of the kind, in Client.status; may be nil
 	sent   func(mixclient.Timing) // may be nil
 	done   func([]byte, mixclient.Timing, error)
@@ -290,6 +290,9 @@ func (c *Client) lose(id sphinx.SURBID) {
 	if f != nil {
 		delete(c.pending, id)
 		c.status.Lost++
+		// A connection that brought replies and brings none at all any more is dead, and
+		// will be found out. One that never brought any may show an attack.
+		f.cut = f.cut || !c.heard.IsZero() && c.heard.Before(f.timing.Sent)
 	}
 	c.mu.Unlock()
 	switch {
@@ -307,6 +310,7 @@ func (c *Client) landed(body []byte) {
 	var id sphinx.SURBID
 	rest := body[copy(id[:], body):]
 	c.mu.Lock()
+	c.heard = time.Now()
 	f := c.pending[id]
 	delete(c.pending, id)
 	c.mu.Unlock()

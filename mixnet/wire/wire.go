@@ -248,6 +248,9 @@ type Conn struct {
 	ending time.Time  // no read waits longer; zero before Finish
 }
 
+// LocalAddr returns the address of this end.
+func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
+
 // Peer returns the key that the other end proved.
 func (c *Conn) Peer() directory.Key { return c.peer }
 
