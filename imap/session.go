@@ -97,7 +97,7 @@ func (ss *session) fail(err error) error {
 		return no(goimap.ResponseCodeLimit, "The folder takes no more messages")
 	case errors.Is(err, store.ErrFull):
 		ss.s.log.Error("imap: the disk is full", "err", err)
-		return no(goimap.ResponseCodeOverQuota, "The disk is full")
+		return no(goimap.ResponseCodeOverQuota, "The disk is full: free some room, and try again")
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return err // the client is gone
 	}

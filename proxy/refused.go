@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"mailproxy/internal/address"
+	"mailproxy/internal/store"
 	"mailproxy/spool"
 )
 
@@ -42,6 +43,8 @@ func explain(err error, addr string) error {
 		text = clocks(err, domain)
 	case errors.Is(err, spool.StatusVersion), errors.Is(err, spool.StatusUnknownRequest):
 		text = fmt.Sprintf("%s and this program speak different versions of the protocol; update mailproxy, or tell the provider", domain)
+	case errors.Is(err, store.ErrFull):
+		text = fmt.Sprintf("there is no room on this computer's disk: new mail waits at %s until you have freed some, at least %d MB", domain, reserve>>20)
 	default:
 		return err
 	}

@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/smtp"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+	"golang.org/x/sys/unix"
+
+	spoolserver "mailproxy/spool/server"
+)
+
+// smallDisk mounts a file system in memory of so many MiB, and returns it with what
+// changes its size. It takes no memory but what is written to it.
+func smallDisk(t *testing.T, size int) (dir string, resize func(size int)) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=700", size)); err != nil {
+		t.Skipf("no file system can be mounted here (it takes root): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir, func(size int) {
+		t.Helper()
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%dm", size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFullDisk has the disk fill up beneath a daemon, and some of it freed again. SMTP
+// and IMAP refuse for the time being and say why, what comes waits in the spool, and
+// then all goes on: nothing is lost, and nothing doubled.
+func TestFullDisk(t *testing.T) {
+	const roomy, full = reserve>>20 + 300, reserve>>20 - 16 // MiB
+	p := newProvider(t, spoolserver.OpenPolicy())
+	other := p.computer(t.TempDir()).run()
+	other.add(restoredUser)
+	dir, resize := smallDisk(t, roomy) // ends after its daemon
+	c := p.computer(dir).run()
+	c.add(mover)
+	other.send(restoredUser, mover, "before")
+	c.gets(mover, "before")
+
+	resize(full)
+	try := func() error {
+		s, err := smtp.Dial(c.daemon.Address("smtp").String())
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err = s.Auth(smtp.PlainAuth("", mover, password, "127.0.0.1")); err == nil {
+			err = s.Mail(mover)
+		}
+		if err == nil {
+			err = s.Rcpt(restoredUser)
+		}
+		if err != nil {
+			return err
+		}
+		w, err := s.Data()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "From: %s\r\nTo: %s\r\nSubject: tried\r\n\r\nhello\r\n", mover, restoredUser)
+		return errors.Join(err, w.Close())
+	}
+	var answer *textproto.Error
+	if err := try(); !errors.As(err, &answer) || answer.Code != 452 || !strings.HasPrefix(answer.Msg, "4.3.1 ") || !strings.Contains(answer.Msg, "room") {
+		t.Errorf("SMTP on a full disk: %v", err)
+	}
+	client, err := imapclient.DialInsecure(c.daemon.Address("imap").String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Login(mover, password).Wait(); err != nil {
+		t.Fatalf("log in on a full disk: %v", err)
+	}
+	store := func() error {
+		const draft = "From: " + mover + "\r\nSubject: draft\r\n\r\nhello\r\n"
+		a := client.Append("INBOX", int64(len(draft)), nil)
+		_, err := a.Write([]byte(draft))
+		err = errors.Join(err, a.Close())
+		_, werr := a.Wait()
+		return errors.Join(err, werr)
+	}
+	var refused *goimap.Error
+	if err := store(); !errors.As(err, &refused) || refused.Type != goimap.StatusResponseTypeNo || !strings.Contains(refused.Text, "free some room") {
+		t.Errorf("IMAP on a full disk: %v", err)
+	}
+	other.send(restoredUser, mover, "meanwhile")
+	p.until("the user to be told", func() bool {
+		return strings.Contains(c.daemon.Status().Accounts[0].Problem, "there is no room on this computer's disk: new mail waits at north.test")
+	})
+	// What was there can be read, and nothing else has come.
+	c.gets(mover, "before")
+	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
+		t.Errorf("select on a full disk: %v", err)
+	}
+
+	resize(roomy)
+	c.gets(mover, "before", "meanwhile")
+	if err := try(); err != nil {
+		t.Errorf("SMTP when there is room: %v", err)
+	}
+	if err := store(); err != nil {
+		t.Errorf("IMAP when there is room: %v", err)
+	}
+	other.gets(restoredUser, "tried")
+	p.until("the problem to pass", func() bool { return c.daemon.Status().Accounts[0].Problem == "" })
+	time.Sleep(100 * time.Millisecond) // for what may be doubled
+	c.gets(mover, "before", "draft", "meanwhile")
+	other.gets(restoredUser, "tried")
+}
