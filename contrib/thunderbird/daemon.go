@@ -36,9 +36,17 @@ func (u *user) eventually(what string, look func() (bool, error)) error {
 // there waits until the folder, in the daemon, holds the mail n times.
 func (u *user) there(a ready.Account, folder, subject string, n int) error {
 	return u.eventually(fmt.Sprintf("%d of %q in %s of %s", n, subject, folder, a.Address), func() (bool, error) {
-		list, err := fetch(u.file, a, folder, subject)
+		list, err := fetch(u.daemon(a), a, folder, subject)
 		return len(list) == n, err
 	})
+}
+
+// daemon returns the daemon of one of the two.
+func (u *user) daemon(a ready.Account) *ready.File {
+	if a.Address == u.bob.Address {
+		return u.peer
+	}
+	return u.file
 }
 
 func flagsOf(f *ready.File, a ready.Account, folder, subject string) ([]string, error) {

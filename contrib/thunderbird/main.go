@@ -1,7 +1,9 @@
 // Thunderbird drives Debian's Thunderbird through what a person does with mailproxy,
 // for contrib/thunderbird/run: it sets an account up, trusts mailproxy's authority,
 // gets mail over IDLE, sends some, moves and deletes. Each step is checked twice: in
-// Thunderbird, and by IMAP on the daemon's side; after each there is a screenshot.
+// Thunderbird, and by IMAP on the daemon's side; after each there is a screenshot. With
+// -config, for contrib/thunderbird/dialog, it sets the account up as a new user does, by
+// typing address and password into the dialog that Thunderbird opens by itself.
 //
 // It speaks Marionette, which Thunderbird has for tests, and calls there what its
 // windows call. It imports nothing of mailproxy itself.
@@ -20,11 +22,23 @@ import (
 )
 
 func main() {
+	var d dialog
 	file := flag.String("ready", "", "the demo's ready `file`")
 	profile := flag.String("profile", "", "an empty `directory` for Thunderbird's profile")
 	out := flag.String("out", "", "where screenshots and logs go, a `directory`")
+	flag.StringVar(&d.config, "config", "", "set the account up in Thunderbird's own dialog, for the daemon with this configuration `file`")
+	flag.StringVar(&d.mailproxy, "mailproxy", "mailproxy", "the `program`, with -config")
+	flag.StringVar(&d.address, "address", "", "the account's `address`, with -config")
+	flag.StringVar(&d.password, "password-file", "", "`file` with its password, with -config")
+	flag.StringVar(&d.name, "name", "Carol", "its user's `name`, with -config")
 	flag.Parse()
-	failed, err := run(*file, *profile, *out)
+	var failed bool
+	var err error
+	if d.config != "" {
+		failed, err = d.run(*file, *out)
+	} else {
+		failed, err = run(*file, *profile, *out)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "thunderbird:", err)
 		os.Exit(2)
@@ -39,32 +53,39 @@ func run(file, profile, out string) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	u := &user{file: f, out: out}
+	u := &user{file: f, peer: f, out: out}
 	if u.alice, err = f.Account("alice"); err != nil {
 		return false, err
 	}
 	if u.bob, err = f.Account("bob"); err != nil {
 		return false, err
 	}
-	stop, err := u.start(profile)
+	stop, err := u.start(profile, prefs(), "--profile", profile)
 	if err != nil {
 		return false, err
 	}
-	failed = u.all()
+	failed = u.all(u.steps())
 	return failed, stop()
 }
 
-// start starts Thunderbird. The function that it returns ends it.
-func (u *user) start(profile string) (stop func() error, err error) {
-	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs()), 0o600); err != nil {
+// start starts Thunderbird with these settings of its profile and these arguments. The
+// function that it returns ends it.
+func (u *user) start(profile, settings string, args ...string) (stop func() error, err error) {
+	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(settings), 0o600); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(u.out, "thunderbird.log"))
+	log, err := os.OpenFile(filepath.Join(u.out, "thunderbird.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("thunderbird", "--profile", profile, "--no-remote", "--marionette", "--remote-allow-system-access")
+	// A port of an earlier start would be taken for this one's.
+	port := filepath.Join(profile, "MarionetteActivePort")
+	if err := os.Remove(port); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(err, log.Close())
+	}
+	cmd := exec.Command("thunderbird", append(args, "--no-remote", "--marionette", "--remote-allow-system-access")...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), u.env...)
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
@@ -78,7 +99,7 @@ func (u *user) start(profile string) (stop func() error, err error) {
 		<-ended
 		return errors.Join(err, log.Close())
 	}
-	if u.m, err = connect(filepath.Join(profile, "MarionetteActivePort"), ended); err != nil {
+	if u.m, err = connect(port, ended); err != nil {
 		return nil, errors.Join(err, kill())
 	}
 	return func() error {

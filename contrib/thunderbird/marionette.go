@@ -172,6 +172,23 @@ func (m *marionette) screenshot(file string) error {
 	return os.WriteFile(file, answer.Value, 0o600)
 }
 
+// tabKey is the Tab key in what keys types (WebDriver, section 17.4.2).
+const tabKey = "\ue004"
+
+// keys types text with the keyboard, to where the focus is.
+func (m *marionette) keys(text string) error {
+	var actions []map[string]any
+	for _, c := range text {
+		for _, what := range []string{"keyDown", "keyUp"} {
+			actions = append(actions, map[string]any{"type": what, "value": string(c)})
+		}
+	}
+	_, err := m.call("WebDriver:PerformActions", map[string]any{
+		"actions": []map[string]any{{"type": "key", "id": "keyboard", "actions": actions}},
+	})
+	return err
+}
+
 // quit ends Thunderbird as its menu does.
 func (m *marionette) quit() error {
 	_, err := m.call("Marionette:Quit", map[string]any{"flags": []string{"eAttemptQuit"}})

@@ -5,41 +5,53 @@ import (
 	"strings"
 )
 
-// prefs returns the profile's settings: nothing that a first start would ask, and
-// nothing that would use the internet. Of the account there is nothing here. New mail
-// is not asked for (check_new_mail), so that only IDLE tells of it.
+// A pref is a setting of the profile.
+type pref struct {
+	name  string
+	value any
+}
+
+// quiet keeps Thunderbird from what a person does not see and a test cannot have:
+// updates, telemetry, hints of the day.
+var quiet = []pref{
+	{"marionette.port", 0}, // any, which it then writes into the profile
+	{"app.donation.eoy.version.viewed", 999},
+	{"app.update.enabled", false},
+	{"datareporting.policy.dataSubmissionEnabled", false},
+	{"datareporting.policy.dataSubmissionPolicyBypassNotification", true},
+	{"extensions.update.enabled", false},
+	{"layers.acceleration.disabled", true},
+	{"mail.biff.show_alert", false},
+	{"mail.inappnotifications.enabled", false},
+	{"mail.rights.version", 1},
+	{"mail.shell.checkDefaultClient", false},
+	{"mail.spotlight.firstRunDone", true},
+	{"mailnews.start_page.enabled", false},
+	{"network.captive-portal-service.enabled", false},
+	{"network.connectivity-service.enabled", false},
+	{"network.manage-offline-status", false},
+	{"network.proxy.type", 0},
+	{"offline.autoDetect", false},
+	{"offline.startup_state", 2}, // online
+	{"remote.prefs.recommended", true},
+	{"services.settings.server", "http://127.0.0.1:9/v1"},
+	{"signon.rememberSignons", true},
+	{"toolkit.telemetry.enabled", false},
+}
+
+// prefs returns the settings of a profile whose account is set up without the
+// assistant. New mail is not asked for (check_new_mail), so that only IDLE tells of it.
 func prefs() string {
-	var b strings.Builder
-	for _, p := range []struct {
-		name  string
-		value any
-	}{
-		{"marionette.port", 0}, // any, which it then writes into the profile
-		{"app.donation.eoy.version.viewed", 999},
-		{"app.update.enabled", false},
-		{"datareporting.policy.dataSubmissionEnabled", false},
-		{"datareporting.policy.dataSubmissionPolicyBypassNotification", true},
-		{"extensions.update.enabled", false},
-		{"layers.acceleration.disabled", true},
-		{"mail.biff.show_alert", false},
-		{"mail.inappnotifications.enabled", false},
+	return userJS(append([]pref{
 		{"mail.provider.suppress_dialog_on_startup", true},
-		{"mail.rights.version", 1},
 		{"mail.server.default.check_new_mail", false},
-		{"mail.shell.checkDefaultClient", false},
-		{"mail.spotlight.firstRunDone", true},
-		{"mailnews.start_page.enabled", false},
-		{"network.captive-portal-service.enabled", false},
-		{"network.connectivity-service.enabled", false},
-		{"network.manage-offline-status", false},
-		{"network.proxy.type", 0},
-		{"offline.autoDetect", false},
-		{"offline.startup_state", 2}, // online
-		{"remote.prefs.recommended", true},
-		{"services.settings.server", "http://127.0.0.1:9/v1"},
-		{"signon.rememberSignons", true},
-		{"toolkit.telemetry.enabled", false},
-	} {
+	}, quiet...))
+}
+
+// userJS returns settings as a profile has them.
+func userJS(all []pref) string {
+	var b strings.Builder
+	for _, p := range all {
 		fmt.Fprintf(&b, "user_pref(%q, ", p.name)
 		if s, ok := p.value.(string); ok {
 			fmt.Fprintf(&b, "%q);\n", s)

@@ -13,9 +13,11 @@ import (
 
 // A user is who sits before Thunderbird.
 type user struct {
-	file       *ready.File
+	file       *ready.File   // alice's daemon
+	peer       *ready.File   // bob's, which may be the same
 	alice, bob ready.Account // alice is who has Thunderbird
 	out        string
+	env        []string // of Thunderbird, beside ours
 	m          *marionette
 }
 
@@ -25,14 +27,15 @@ const (
 	fromAlice = "A mail from alice's Thunderbird"
 )
 
-// all does all steps, and says of each how it went. A step that follows one which
-// failed is done all the same: it says what else is wrong.
-func (u *user) all() (failed bool) {
-	passed, bad := 0, 0
-	for i, s := range []struct {
-		name string
-		do   func() error
-	}{
+// A step is one thing that a person does.
+type step struct {
+	name string
+	do   func() error
+}
+
+// steps are those of an account that is set up without the assistant.
+func (u *user) steps() []step {
+	return []step{
 		{"trust the authority", u.trust},
 		{"set the account up", u.account},
 		{"receive over IDLE", u.receive},
@@ -41,7 +44,14 @@ func (u *user) all() (failed bool) {
 		{"move to a folder", u.move},
 		{"delete, which moves to Trash", u.trash},
 		{"empty the Trash", u.empty},
-	} {
+	}
+}
+
+// all does all steps, and says of each how it went. A step that follows one which
+// failed is done all the same: it says what else is wrong.
+func (u *user) all(steps []step) (failed bool) {
+	passed, bad := 0, 0
+	for i, s := range steps {
 		began := time.Now()
 		err := s.do()
 		picture := filepath.Join(u.out, fmt.Sprintf("%d-%s.png", i+1, strings.NewReplacer(" ", "-", ",", "").Replace(s.name)))
@@ -147,7 +157,7 @@ func (u *user) account() error {
 
 // receive has bob write to alice through the network. Nobody asks Thunderbird to look.
 func (u *user) receive() error {
-	if err := submit(u.file, u.bob, u.alice.Address, fromBob); err != nil {
+	if err := submit(u.peer, u.bob, u.alice.Address, fromBob); err != nil {
 		return err
 	}
 	if err := u.there(u.alice, "INBOX", fromBob, 1); err != nil {
