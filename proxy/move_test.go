@@ -33,6 +33,7 @@ const (
 type computer struct {
 	p       *provider
 	dir     string
+	handler memory.Handler // nil: p
 	daemon  *Daemon
 	network mixclient.Network
 	stop    context.CancelFunc
@@ -41,8 +42,12 @@ type computer struct {
 
 // start starts the daemon as "mailproxy run" does.
 func (c *computer) start() error {
+	handler := c.handler
+	if handler == nil {
+		handler = c.p
+	}
 	c.network = memory.New(memory.Config{
-		Services: map[mixclient.Service]memory.Handler{north: c.p},
+		Services: map[mixclient.Service]memory.Handler{north: handler},
 		Limits:   mixclient.Limits{Request: spool.MaxRequestSize, Reply: spool.MaxReplySize},
 		Slot:     2 * time.Millisecond, Latency: 2 * time.Millisecond, Pad: true,
 	})
