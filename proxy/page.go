@@ -5,15 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 
-	"mailproxy/internal/store"
 	"mailproxy/mixclient"
-	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/headers"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/outbox"
@@ -203,67 +199,6 @@ func lineOf(lists ...[]mailbox.Address) string {
 	return b.String()
 }
 
-// Contacts implements web.Source.
-func (p pageSource) Contacts() ([]web.Contact, error) {
-	var list []web.Contact
-	for _, a := range p.d.list() {
-		if a.ending() == Deleted {
-			continue
-		}
-		err := p.d.store.View(func(tx *store.Tx) error {
-			all, err := a.book.List(tx)
-			for _, c := range all {
-				list = append(list, pageContact(a.keys.Address(), c))
-			}
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list contacts: %w", err)
-		}
-	}
-	return list, nil
-}
-
-func pageContact(account string, c *contacts.Contact) web.Contact {
-	return web.Contact{
-		Account: account, Address: c.Address, State: c.State.String(), Since: c.Since,
-		Blocked: c.Blocked, PaysWork: c.Lane.Key == nil,
-	}
-}
-
-// Settings implements web.Source.
-func (p pageSource) Settings() (web.Settings, error) {
-	pem, err := os.ReadFile(p.d.CAFile())
-	if err != nil {
-		return web.Settings{}, fmt.Errorf("read certificate: %w", err)
-	}
-	s := web.Settings{CAFile: p.d.CAFile(), CAPEM: pem, Fingerprint: p.d.cert.Fingerprint(), Plaintext: p.d.opt.Listen.AllowPlaintext}
-	for _, a := range p.d.list() {
-		if a.ending() != Deleted {
-			s.Accounts = append(s.Accounts, a.keys.Address())
-		}
-	}
-	for _, e := range []struct{ protocol, purpose, security string }{
-		{"imaps", "Incoming mail (IMAP)", "SSL/TLS"},
-		{"imap", "Incoming mail (IMAP)", "STARTTLS"},
-		{"pop3s", "Incoming mail (POP3)", "SSL/TLS"},
-		{"pop3", "Incoming mail (POP3)", "STARTTLS"},
-		{"smtps", "Outgoing mail (SMTP)", "SSL/TLS"},
-		{"smtp", "Outgoing mail (SMTP)", "STARTTLS"},
-	} {
-		at := p.d.Address(e.protocol)
-		if at == nil {
-			continue
-		}
-		host, port, err := net.SplitHostPort(at.String())
-		if err != nil {
-			return s, fmt.Errorf("where %s is: %w", e.protocol, err)
-		}
-		s.Servers = append(s.Servers, web.MailServer{Purpose: e.purpose, Protocol: e.protocol, Host: host, Port: port, Security: e.security})
-	}
-	return s, nil
-}
-
 // Withdraw implements web.Source.
 func (p pageSource) Withdraw(ctx context.Context, id string) (string, error) {
 	done, err := p.d.Cancel(ctx, CancelMail{ID: id})
@@ -288,12 +223,6 @@ func withdrawnWords(list []outbox.Withdrawal) string {
 // Retry implements web.Source.
 func (p pageSource) Retry(id string) error {
 	_, err := p.d.Retry(RetryMail{ID: id})
-	return err
-}
-
-// Block implements web.Source.
-func (p pageSource) Block(account, address string, unblock bool) error {
-	_, err := p.d.Block(BlockContact{Account: account, Address: address, Unblock: unblock})
 	return err
 }
 

@@ -7,12 +7,14 @@ import (
 	"os/exec"
 	"runtime"
 
+	"mailproxy/internal/command"
 	"mailproxy/proxy"
 )
 
 type pageCmd struct {
 	configFlag
 	Open bool `help:"Open it in the browser; without a desktop, only its address is printed." default:"true" negatable:""`
+	command.JSONFlag
 }
 
 // Run prints a link to the running daemon's status page, or opens it.
@@ -24,6 +26,9 @@ func (p *pageCmd) Run(ctx context.Context) error {
 	url, err := proxy.Control(cfg.Dir).Page(ctx)
 	if err != nil {
 		return err
+	}
+	if p.JSON {
+		return printJSON(proxy.PageLink{URL: url})
 	}
 	if p.Open {
 		opened, err := openBrowser(ctx, url)

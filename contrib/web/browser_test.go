@@ -443,12 +443,27 @@ func (w *world) keyboard(tb *tab) func(*testing.T) {
 		}
 		tb.run(chromedp.KeyEvent(kb.Enter))
 		tb.until(`document.querySelector('h1')?.textContent === 'Contacts'`)
-		for range 40 {
-			tb.run(chromedp.KeyEvent(kb.Tab))
-			if strings.HasPrefix(focused(), "Block") {
-				break
+		tabTo := func(text string) {
+			t.Helper()
+			for range 40 {
+				tb.run(chromedp.KeyEvent(kb.Tab))
+				if strings.HasPrefix(focused(), text) {
+					return
+				}
 			}
+			t.Fatalf("%q is not to be reached by the tab key", text)
 		}
+		tabTo(demo.Alice)
+		tb.run(chromedp.KeyEvent(kb.Enter))
+		tb.until(`document.querySelector('h1')?.textContent === '` + demo.Alice + `' && document.querySelector('.code').complete`)
+		if n := eval[int](tb, "document.querySelector('.code').naturalWidth"); n == 0 {
+			t.Error("the safety number's code is not shown")
+		}
+		if number := eval[string](tb, "document.querySelector('.number').textContent"); len(strings.ReplaceAll(number, " ", "")) != 60 {
+			t.Errorf("the safety number is %q", number)
+		}
+		tb.shoot("contact-light")
+		tabTo("Block")
 		tb.run(chromedp.KeyEvent(kb.Enter))
 		tb.until(`document.querySelector('.note')?.textContent.includes('is blocked')`)
 		if role := eval[string](tb, "document.querySelector('.note').getAttribute('role')"); role != "status" {
@@ -475,6 +490,10 @@ func (w *world) copy(tb *tab) func(*testing.T) {
 // otherOrigins has pages of others try to read and change what is not theirs, in the
 // same browser, with the session's cookie in it.
 func (w *world) otherOrigins(t *testing.T) {
+	// They know where to aim, which nobody could tell them.
+	own := w.tab(t, false)
+	own.run(chromedp.Navigate(w.base + "/contacts"))
+	contact := eval[string](own, "document.querySelector('main td a, main th a').href")
 	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
 		_, _ = rw.Write([]byte("<!doctype html><title>other</title><h1>other</h1>")) // the test sees what is missing
@@ -492,7 +511,7 @@ func (w *world) otherOrigins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, attempt := range []string{
-		`fetch('` + w.base + `/contacts/unblock', {method: 'POST', mode: 'no-cors', credentials: 'include', body: new URLSearchParams({account: '` + demo.Bob + `', address: '` + demo.Alice + `'})}).then((r) => r.type, () => 'refused')`,
+		`fetch('` + contact + `', {method: 'POST', mode: 'no-cors', credentials: 'include', body: new URLSearchParams({do: 'unblock'})}).then((r) => r.type, () => 'refused')`,
 		`new Promise((done) => { const i = new Image(); i.onload = () => done('loaded'); i.onerror = () => done('refused'); i.src = '` + w.base + `/static/icon.svg' })`,
 		`new Promise((done) => { const s = document.createElement('script'); s.onload = () => done('loaded'); s.onerror = () => done('refused'); s.src = '` + w.base + `/static/page.js'; document.head.append(s) })`,
 		`new Promise((done) => { const s = new EventSource('` + w.base + `/live?view=mail', {withCredentials: true}); s.onopen = () => done('open'); s.onerror = () => { s.close(); done('refused') } })`,
@@ -509,8 +528,8 @@ func (w *world) otherOrigins(t *testing.T) {
 	tb.run(chromedp.Navigate(other.URL))
 	eval[bool](tb, `(() => {
 		const f = document.createElement('form');
-		f.method = 'post'; f.action = '`+w.base+`/contacts/unblock';
-		for (const [k, v] of [['account', '`+demo.Bob+`'], ['address', '`+demo.Alice+`']]) {
+		f.method = 'post'; f.action = '`+contact+`';
+		for (const [k, v] of [['do', 'unblock']]) {
 			const i = document.createElement('input'); i.name = k; i.value = v; f.append(i);
 		}
 		document.body.append(f); f.submit(); return true })()`)

@@ -35,12 +35,10 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /mail/retry", s.change("/mail", func(_ context.Context, f url.Values, _ *session) (string, error) {
 		return "The mail is tried again at its next turn.", s.source.Retry(f.Get("id"))
 	}))
-	mux.HandleFunc("POST /contacts/block", s.change("/contacts", func(_ context.Context, f url.Values, _ *session) (string, error) {
-		return clean(f.Get("address")) + " is blocked: their mail is dropped from now on.", s.source.Block(f.Get("account"), f.Get("address"), false)
-	}))
-	mux.HandleFunc("POST /contacts/unblock", s.change("/contacts", func(_ context.Context, f url.Values, _ *session) (string, error) {
-		return clean(f.Get("address")) + " is not blocked any more.", s.source.Block(f.Get("account"), f.Get("address"), true)
-	}))
+	mux.HandleFunc("GET /contacts/{id}", s.member(s.contact))
+	mux.HandleFunc("GET /contacts/{id}/code.svg", s.member(s.code))
+	mux.HandleFunc("POST /contacts/{id}", s.decide)
+	mux.HandleFunc("GET /profile/{number}", s.member(s.profile))
 	mux.HandleFunc("POST /alarms/dismiss", s.change("/health", func(_ context.Context, f url.Values, _ *session) (string, error) {
 		return "The warning is dismissed. It comes back if its cause does.", s.source.Dismiss(f.Get("id"))
 	}))

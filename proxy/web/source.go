@@ -28,8 +28,13 @@ type Source interface {
 	Withdraw(ctx context.Context, id string) (string, error)
 	// Retry has a mail that was refused tried at its next turn.
 	Retry(id string) error
-	// Block blocks a contact, or takes that back.
-	Block(account, address string, unblock bool) error
+	// Contact returns one contact, with what is compared to verify them.
+	Contact(account, address string) (Contact, error)
+	// Profile returns Apple's configuration profile for an account, without a password.
+	Profile(account string) ([]byte, error)
+	// Decide does what the user has decided about a contact, and says in a sentence what
+	// came of it.
+	Decide(d Decision) (string, error)
 	// Dismiss ends an alarm.
 	Dismiss(id string) error
 }
@@ -106,6 +111,30 @@ type Contact struct {
 	Since    time.Time
 	Blocked  bool
 	PaysWork bool
+	Verified bool      // its key is; also while State is changed
+	Other    *OtherKey // that waits for a decision
+	HeldTo   int       // mails to them that wait for it
+	HeldFrom int       // and from them
+
+	// SafetyNumber is in groups of digits, QR the code's content: of Source.Contact only.
+	SafetyNumber, QR string
+}
+
+// OtherKey is another key than the one that was always a contact's.
+type OtherKey struct {
+	Key          string // in hexadecimal
+	Since        time.Time
+	Published    bool // by their provider; else only claimed in a mail
+	SafetyNumber string
+}
+
+// A Decision is what the user does about a contact.
+type Decision struct {
+	Do               string // accept, reject, verify, unverify, forget, block or unblock
+	Account, Address string
+	Key              string // that is accepted or rejected, as it was shown
+	Number           string // to verify with
+	LoseVerified     bool   // accept a key that nobody verified in place of one that was
 }
 
 // Settings are what a mail program is told.

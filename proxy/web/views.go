@@ -55,7 +55,12 @@ type data struct {
 	Settings Settings
 	Checks   []Check
 	Crowds   []crowd
+
+	ids func(account, address string) string
 }
+
+// ID names a contact in the address of a page.
+func (d data) ID(c Contact) string { return d.ids(c.Account, c.Address) }
 
 // How many mails the pages show.
 const (
@@ -65,7 +70,7 @@ const (
 
 // data collects what a view shows.
 func (s *Server) data(ctx context.Context, v view, who *session) (d data, err error) {
-	d = data{View: v, Views: views, CSRF: who.csrf, State: s.source.State()}
+	d = data{View: v, Views: views, CSRF: who.csrf, State: s.source.State(), ids: s.contactID}
 	d.Headline = headlineOf(d.State)
 	switch v.Name {
 	case "overview", "mail":
@@ -162,7 +167,6 @@ var functions = template.FuncMap{
 	"sum":   func(s mixclient.Status) float64 { return s.QueryRate + s.ReadRate + s.LoopRate },
 	"cover": func(s mixclient.Status) uint64 { return s.Loops + s.LoopsSent },
 	"fate":  fate,
-	"lines": func(s string) []string { return strings.Split(s, "\n") },
 	"dict":  dict,
 }
 

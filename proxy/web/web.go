@@ -39,6 +39,7 @@ type Server struct {
 	every  time.Duration
 	gate   *gate
 	plot   *plot
+	key    string // of the names that contacts have in addresses of pages
 	http   *http.Server
 
 	ctx    context.Context // ends with Close
@@ -63,6 +64,7 @@ func New(o Options) *Server {
 		s.every = time.Second
 	}
 	s.gate, s.plot = newGate(s.now), newPlot()
+	s.key = secret()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler: s.count(s.guard(s.routes())), ConnContext: connected,

@@ -10,6 +10,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,11 +61,18 @@ func (f *fixed) Withdraw(_ context.Context, id string) (string, error) {
 	return "It is withdrawn.", f.note("withdraw", id)
 }
 func (f *fixed) Retry(id string) error { return f.note("retry", id) }
-func (f *fixed) Block(account, address string, unblock bool) error {
-	if unblock {
-		return f.note("unblock", account, address)
+func (f *fixed) Contact(account, address string) (Contact, error) {
+	for _, c := range f.contacts {
+		if c.Account == account && c.Address == address {
+			c.SafetyNumber, c.QR = "12345 67890", "code"
+			return c, nil
+		}
 	}
-	return f.note("block", account, address)
+	return Contact{}, errors.New("no such contact")
+}
+func (f *fixed) Profile(account string) ([]byte, error) { return []byte("profile of " + account), nil }
+func (f *fixed) Decide(d Decision) (string, error) {
+	return "It is decided.", f.note(d.Do, d.Account, d.Address, d.Key, d.Number, strconv.FormatBool(d.LoseVerified))
 }
 func (f *fixed) Dismiss(id string) error { return f.note("dismiss", id) }
 
@@ -103,8 +111,11 @@ func full() *fixed {
 			{Account: "alice@north.test", Date: now, Address: "postmaster@localhost", Report: true, Subject: "Report"},
 			{Account: "alice@north.test", Date: now, Sent: true, Address: "bob@south.test", Subject: strings.Repeat("long ", 5000), Keywords: []string{mailbox.KeywordDelivered}},
 		},
-		contacts: []Contact{{Account: "alice@north.test", Address: "bob@south.test", State: "pinned", Since: now}, {Account: "alice@north.test", Address: "mallory@south.test", State: "new", Blocked: true}},
-		checks:   []Check{{Name: "Clock", Level: Trouble, Text: hostile, Advice: "Set it."}},
+		contacts: []Contact{{Account: "alice@north.test", Address: "bob@south.test", State: "pinned", Since: now}, {
+			Account: "alice@north.test", Address: "mallory@south.test", State: "changed", Blocked: true, Verified: true, HeldFrom: 2,
+			Other: &OtherKey{Key: "beef", Since: now, Published: true, SafetyNumber: "99999 00000"},
+		}},
+		checks: []Check{{Name: "Clock", Level: Trouble, Text: hostile, Advice: "Set it."}},
 	}
 }
 
@@ -207,6 +218,11 @@ func (s *site) enter() {
 	}
 }
 
+// contactPath is where a contact's page is.
+func (s *site) contactPath(address string) string {
+	return "/contacts/" + s.s.contactID("alice@north.test", address)
+}
+
 var csrfField = regexp.MustCompile(`name="csrf" value="([^"]+)"`)
 
 func (s *site) csrf() string {
@@ -225,13 +241,13 @@ func TestLockedWithoutSession(t *testing.T) {
 	for _, v := range views {
 		paths = append(paths, v.Path)
 	}
-	for _, path := range append(paths, "/live?view=mail", "/mailproxy-ca.pem") {
+	for _, path := range append(paths, "/live?view=mail", "/mailproxy-ca.pem", "/profile/0", s.contactPath("bob@south.test"), s.contactPath("bob@south.test")+"/code.svg") {
 		status, body := s.do(s.request("GET", path, nil))
 		if status != http.StatusUnauthorized || !strings.Contains(body, "mailproxy page") || strings.Contains(body, "alice") {
 			t.Errorf("GET %s without a session: status %d:\n%s", path, status, body)
 		}
 	}
-	for _, path := range []string{"/mail/withdraw", "/mail/retry", "/contacts/block", "/contacts/unblock", "/alarms/dismiss", "/leave"} {
+	for _, path := range []string{"/mail/withdraw", "/mail/retry", s.contactPath("bob@south.test"), "/alarms/dismiss", "/leave"} {
 		if status, _ := s.do(s.request("POST", path, url.Values{"id": {"1"}})); status != http.StatusUnauthorized {
 			t.Errorf("POST %s without a session: status %d", path, status)
 		}
@@ -326,7 +342,9 @@ func TestViews(t *testing.T) {
 		{"/", []string{"flows", "1.2 GB a day each way", "deleted; its mail is still here", "1 of 4 parts", "about ", "delivered", "list was changed"}},
 		{"/mail", []string{`action="/mail/withdraw"`, `action="/mail/retry"`, "mallory@south.test", "(new key)", "the mail says that it is from", "mailproxy itself"}},
 		{"/network", []string{"7 for mail, 80 to look for mail, 70 for cover", "10 sent, 9 came back", "A small network mixes little", "one in ", "3 mixes", "10 nodes of 5 operators"}},
-		{"/contacts", []string{"pinned", `action="/contacts/block"`, `action="/contacts/unblock"`}},
+		{"/contacts", []string{"pinned", "changed; the one before was verified: decide on another key; 2 mails from them are held"}},
+		{s.contactPath("bob@south.test"), []string{"12345 67890", "code.svg", `name="do" value="block"`}},
+		{s.contactPath("mallory@south.test"), []string{"99999 00000", "lose_verified", `name="do" value="accept"`, `name="do" value="reject"`, `name="do" value="unverify"`, `name="do" value="unblock"`}},
 		{"/setup", []string{`data-copy="port-imap"`, "1143", "STARTTLS", "/mailproxy-ca.pem", "mailproxy cert install thunderbird"}},
 		{"/health", []string{"Ask the provider.", `action="/alarms/dismiss"`, "wrong", "Set it."}},
 	} {
@@ -344,6 +362,14 @@ func TestViews(t *testing.T) {
 			t.Errorf("%s shows a subject of %d words", c.path, n)
 		}
 	}
+	for path, want := range map[string]int{"/profile/0": 200, "/profile/1": 404, "/profile/-1": 404, "/profile/x": 404, "/contacts/0123": 404, "/contacts/0123/code.svg": 404} {
+		if status, body := s.do(s.request("GET", path, nil)); status != want || want == 200 && body != "profile of alice@north.test" {
+			t.Errorf("%s: status %d, %q", path, status, body)
+		}
+	}
+	if status, body := s.do(s.request("GET", s.contactPath("bob@south.test")+"/code.svg", nil)); status != 200 || !strings.HasPrefix(body, "<svg") {
+		t.Errorf("the code: status %d, %q", status, body)
+	}
 	if _, body := s.do(s.request("GET", "/mailproxy-ca.pem", nil)); !strings.HasPrefix(body, "-----BEGIN CERTIFICATE-----") {
 		t.Errorf("the certificate is %q", body)
 	}
@@ -351,7 +377,7 @@ func TestViews(t *testing.T) {
 
 var (
 	inline = regexp.MustCompile(`(?i)<script>|<script [^>]*></script>|<img|<style|<[^>]*\s(on\w+|style)=|<[^>]*javascript:|https?://`)
-	ours   = regexp.MustCompile(`<script src="/static/[a-zA-Z]+\.js" defer></script>`)
+	ours   = regexp.MustCompile(`<script src="/static/[a-zA-Z]+\.js" defer></script>|<img class="code" src="/contacts/[0-9a-f]+/code.svg"`)
 )
 
 // harmless looks for what a strict policy would have to stop, or that others wrote.
@@ -378,8 +404,8 @@ func TestChanges(t *testing.T) {
 	}{
 		{"/mail/withdraw", url.Values{"id": {"00aa"}}, "withdraw 00aa", "It is withdrawn."},
 		{"/mail/retry", url.Values{"id": {"00aa"}}, "retry 00aa", "next turn"},
-		{"/contacts/block", url.Values{"account": {"alice@north.test"}, "address": {"bob@south.test"}}, "block alice@north.test bob@south.test", "is blocked"},
-		{"/contacts/unblock", url.Values{"account": {"alice@north.test"}, "address": {"bob@south.test"}}, "unblock alice@north.test bob@south.test", "not blocked any more"},
+		{s.contactPath("bob@south.test"), url.Values{"do": {"verify"}, "number": {"123"}}, "verify alice@north.test bob@south.test  123 false", "It is decided."},
+		{s.contactPath("mallory@south.test"), url.Values{"do": {"accept"}, "key": {"beef"}, "lose_verified": {"on"}}, "accept alice@north.test mallory@south.test beef  true", "It is decided."},
 		{"/alarms/dismiss", url.Values{"id": {"a1"}}, "dismiss a1", "dismissed"},
 	} {
 		c.form.Set("csrf", csrf)
