@@ -92,6 +92,9 @@ const CertDir = "tls"
 // the store makes ahead of writing them.
 const reserve = 256 << 20
 
+// DiskReserve is that, for who says how full the disk is.
+const DiskReserve = reserve
+
 // Open opens the store in opt.Dir, starts what is in it, and returns once the
 // listeners are up; it does not wait for the network.
 func Open(opt Options) (*Daemon, error) {

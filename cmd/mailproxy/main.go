@@ -27,6 +27,7 @@ type cli struct {
 	Cert    certCmd    `cmd:"" help:"Show, export and install the certificate by which mail programs know this daemon."`
 	Store   storeCmd   `cmd:"" help:"Say and change how what is kept on this computer is encrypted."`
 	Config  configCmd  `cmd:"" help:"Show, change and check the configuration file."`
+	Doctor  doctorCmd  `cmd:"" help:"Look for what may be the matter, and say what to do."`
 	Export  exportCmd  `cmd:"" help:"Move all accounts to a new computer: write them into one encrypted file."`
 	Import  importCmd  `cmd:"" help:"Move all accounts to this computer, from the file of the old one."`
 

@@ -5,7 +5,7 @@
 // Thunderbird or Firefox, the user's NSS database, the system's store. What a place
 // needs is said before it is done, in the words that a user could type; where it
 // cannot be done here, those words are the answer. It changes nothing but what it
-// names. cmd/mailproxy imports it.
+// names. cmd/mailproxy and proxy/doctor import it.
 package truststore
 
 import (
@@ -154,20 +154,30 @@ func (p Place) Install(ctx context.Context, a Authority) Result { return p.chang
 // Uninstall takes that back.
 func (p Place) Uninstall(ctx context.Context, a Authority) Result { return p.change(ctx, a, false) }
 
+// Trusted reports whether the place trusts the authority. The error wraps ErrProgram if
+// the program is missing that can tell, and else ErrFailed.
+func (p Place) Trusted(ctx context.Context, a Authority) (bool, error) {
+	if p.program != "" {
+		if _, err := p.on.LookPath(p.program); err != nil {
+			return false, fmt.Errorf("%w: %s; %s", ErrProgram, p.program, p.where)
+		}
+	}
+	is, err := p.trusted(ctx, a)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return is, nil
+}
+
 func (p Place) change(ctx context.Context, a Authority, install bool) Result {
 	r := Result{Kind: p.Kind, Path: p.Path}
 	leave := func(err error) Result {
 		r.Type, r.Err, r.Problem = p.Words(a, install), err, err.Error()
 		return r
 	}
-	if p.program != "" {
-		if _, err := p.on.LookPath(p.program); err != nil {
-			return leave(fmt.Errorf("%w: %s; %s", ErrProgram, p.program, p.where))
-		}
-	}
-	is, err := p.trusted(ctx, a)
+	is, err := p.Trusted(ctx, a)
 	if err != nil {
-		return leave(fmt.Errorf("%w: %w", ErrFailed, err))
+		return leave(err)
 	}
 	if is == install {
 		r.Already = true
