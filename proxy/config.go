@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -32,6 +33,7 @@ type Config struct {
 // NetworkConfig names the network document.
 type NetworkConfig struct {
 	Document  string   `toml:"document" comment:"file with the signed network document; relative to this file"`
+	URL       string   `toml:"url,omitempty" comment:"https address at which a newer document is looked for, about once a day; without it, never"`
 	Gateway   string   `toml:"gateway,omitempty" comment:"name of the gateway to use; without it one is chosen and kept"`
 	Keys      []string `toml:"keys" comment:"the keys that may have signed the document"`
 	Threshold int      `toml:"threshold" comment:"how many of them must have"`
@@ -78,6 +80,28 @@ func DefaultConfigFile() (string, error) {
 		return "", fmt.Errorf("find the configuration: %w; name it with --config", err)
 	}
 	return filepath.Join(dir, "mailproxy", "mailproxy.toml"), nil
+}
+
+// DefaultDataDir returns where mail and keys are if nobody says otherwise, beside
+// nothing that other computers of the user get copies of.
+func DefaultDataDir() (string, error) {
+	var dir string
+	var err error
+	switch runtime.GOOS {
+	case "windows":
+		dir, err = os.UserCacheDir() // %LocalAppData%, where UserConfigDir is the roaming one
+	case "darwin":
+		dir, err = os.UserConfigDir()
+	default:
+		if dir = os.Getenv("XDG_DATA_HOME"); !filepath.IsAbs(dir) { // else it is to be ignored
+			dir, err = os.UserHomeDir()
+			dir = filepath.Join(dir, ".local", "share")
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("find where to keep mail: %w", err)
+	}
+	return filepath.Join(dir, "mailproxy", "data"), nil
 }
 
 // LoadConfig reads a configuration file. Relative paths in it are made relative

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mailproxy/internal/demo"
+	"mailproxy/internal/invitation"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/local"
 	"mailproxy/proxy"
@@ -336,6 +337,20 @@ func writeReady(file string, w *demo.World) error {
 func (d *demoCmd) writeConfig(dir string, w *demo.World) error {
 	if err := os.WriteFile(filepath.Join(dir, "network.note"), w.Network.Note, 0o644); err != nil {
 		return fmt.Errorf("write network document: %w", err)
+	}
+	whole, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("write invitation: %w", err)
+	}
+	text, err := invitation.Invitation{
+		Document: filepath.Join(whole, "network.note"), Keys: w.Network.Trust.Keys, Threshold: w.Network.Trust.Threshold,
+		Provider: demo.Providers[0],
+	}.String()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "invitation"), []byte(text+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write invitation: %w", err)
 	}
 	file := filepath.Join(dir, "another-user.toml")
 	cfg, err := proxy.LoadConfig(file)

@@ -15,6 +15,8 @@ import (
 )
 
 type cli struct {
+	Join    joinCmd    `cmd:"" help:"Join a network: all that an invitation takes, in one command."`
+	Leave   leaveCmd   `cmd:"" help:"Undo join: delete the accounts, and take everything off this computer."`
 	Demo    demoCmd    `cmd:"" help:"Run a whole private mail network and two mailboxes in this process."`
 	Run     runCmd     `cmd:"" help:"Run the daemon for your own accounts."`
 	Account accountCmd `cmd:"" help:"Add, list, revoke and delete accounts of the running daemon."`

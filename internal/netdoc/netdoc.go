@@ -3,7 +3,8 @@
 // directories have taken up the newer. A member that is started anew meanwhile needs
 // both.
 //
-// It fetches nothing, and decides nothing about documents. internal/nodedir and
+// It also fetches a document from where an invitation says. It decides nothing about
+// documents: what it fetched is to be checked like any other. internal/nodedir and
 // cmd/mailproxy import it.
 package netdoc
 

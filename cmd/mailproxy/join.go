@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"mailproxy/internal/address"
+	"mailproxy/internal/command"
+	"mailproxy/internal/durable"
+	"mailproxy/internal/invitation"
+	"mailproxy/internal/netdoc"
+	"mailproxy/mixnet/directory"
+	"mailproxy/proxy"
+	"mailproxy/proxy/ports"
+	"mailproxy/proxy/service"
+)
+
+type joinCmd struct {
+	configFlag
+	Invitation   []string `arg:"" help:"The invitation that your provider gave you, or - to read it from the standard input."`
+	Name         string   `help:"What is to stand before the @ of your address; without it, you are asked."`
+	DisplayName  string   `help:"Your name, as recipients see it; none unless given." placeholder:"NAME"`
+	PasswordFile string   `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
+	SOCKS5       string   `name:"socks5" help:"SOCKS5 proxy to reach the network by, for Tor usually 127.0.0.1:9050." placeholder:"ADDRESS"`
+	Service      bool     `help:"Have the daemon run, now and whenever you log in; without it, start it by yourself." default:"true" negatable:""`
+	Trust        bool     `help:"Have the mail programs that are found here trust the daemon." default:"true" negatable:""`
+	Open         bool     `help:"Open the status page in the browser, where there is a desktop." default:"true" negatable:""`
+	command.JSONFlag
+
+	joined joined
+}
+
+// joined is what join did.
+type joined struct {
+	Address  string   `json:"address"`
+	Password string   `json:"password,omitempty"` // if it was made now
+	Config   string   `json:"config"`
+	Dir      string   `json:"dir"`
+	Did      []string `json:"did"`
+	Problem  string   `json:"problem,omitempty"` // why the provider has not answered
+	Page     string   `json:"page,omitempty"`
+}
+
+// logFile is where a daemon's output goes that no service manager keeps.
+const logFile = "mailproxy.log"
+
+// startWait bounds how long a daemon takes until it answers.
+const startWait = time.Minute
+
+// did says what was done.
+func (j *joinCmd) did(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	j.joined.Did = append(j.joined.Did, text)
+	if !j.JSON {
+		fmt.Println("-", text)
+	}
+}
+
+// Run joins a network. What an earlier run did is not done again.
+func (j *joinCmd) Run(ctx context.Context) error {
+	i, err := j.invitation()
+	if err != nil {
+		return err
+	}
+	if j.Name != "" {
+		if _, err := address.Canonical(j.Name + "@" + i.Provider); err != nil {
+			return fmt.Errorf("--name %s: %w; letters, digits and single . - _ are possible", j.Name, err)
+		}
+	}
+	cfg, err := j.configure(ctx, i)
+	if err != nil {
+		return err
+	}
+	j.joined.Config, j.joined.Dir = j.Config, cfg.Dir
+	control := proxy.Control(cfg.Dir)
+	status, err := j.daemon(ctx, cfg, control)
+	if err != nil {
+		return err
+	}
+	if err := j.account(ctx, i, control, status); err != nil {
+		return err
+	}
+	return j.finish(ctx, control)
+}
+
+func (j *joinCmd) invitation() (invitation.Invitation, error) {
+	text := strings.Join(j.Invitation, "") // a line break in it is a blank here
+	if text == "-" {
+		lines := bufio.NewScanner(os.Stdin)
+		for text = ""; lines.Scan() && len(text) <= invitation.MaxSize; {
+			text += lines.Text()
+		}
+		if err := lines.Err(); err != nil {
+			return invitation.Invitation{}, fmt.Errorf("read invitation: %w", err)
+		}
+	}
+	return invitation.Parse(text)
+}
+
+// configure writes the configuration and the network document, unless they are there.
+func (j *joinCmd) configure(ctx context.Context, i invitation.Invitation) (proxy.Config, error) {
+	cfg, err := proxy.LoadConfig(j.Config)
+	document := cfg.Network.Document
+	switch {
+	case err == nil:
+		if !slices.Equal(cfg.Network.Keys, i.Keys) || cfg.Network.Threshold != i.Threshold {
+			return cfg, fmt.Errorf("this computer has joined another network, by %s; leave it first (mailproxy leave), or name another file with --config", j.Config)
+		}
+		if _, err := loadNetwork(cfg); err == nil {
+			j.did("the configuration is there already: %s", j.Config)
+			return cfg, nil
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return cfg, err
+	default:
+		if cfg, err = j.newConfig(i); err != nil {
+			return cfg, err
+		}
+		document = filepath.Join(filepath.Dir(j.Config), cfg.Network.Document)
+	}
+	doc, note, err := j.document(ctx, i, cfg.Network)
+	if err != nil {
+		return cfg, err
+	}
+	if !slices.Contains(providers(doc), i.Provider) {
+		return cfg, fmt.Errorf("network %q has no provider %s: ask whoever invited you for a new invitation; nothing was done", doc.Network, i.Provider)
+	}
+	if err := os.MkdirAll(filepath.Dir(j.Config), 0o700); err != nil {
+		return cfg, fmt.Errorf("make a directory for the configuration: %w", err)
+	}
+	if err := durable.WriteFile(document, note, 0o600); err != nil {
+		return cfg, err
+	}
+	j.did("got the description of network %q, signed by %d of the %d who may", doc.Network, i.Threshold, len(i.Keys))
+	if _, err := os.Stat(j.Config); err == nil {
+		return cfg, nil // its document was missing
+	}
+	if err := cfg.Write(j.Config); err != nil {
+		return cfg, err
+	}
+	j.did("wrote the configuration: %s", j.Config)
+	cfg, err = proxy.LoadConfig(j.Config)
+	if err == nil {
+		j.did("mail and keys will be in %s", cfg.Dir)
+	}
+	return cfg, err
+}
+
+// newConfig is the configuration for who has none.
+func (j *joinCmd) newConfig(i invitation.Invitation) (cfg proxy.Config, err error) {
+	cfg = proxy.DefaultConfig()
+	cfg.Network = proxy.NetworkConfig{Document: "network.note", Keys: i.Keys, Threshold: i.Threshold, SOCKS5: j.SOCKS5}
+	if _, err := cfg.Network.Dialer(); err != nil {
+		return cfg, fmt.Errorf("--socks5: %w", err)
+	}
+	if i.File() == "" {
+		cfg.Network.URL = i.Document
+	}
+	usual, err := proxy.DefaultConfigFile()
+	if err != nil {
+		return cfg, err
+	}
+	if j.Config == usual {
+		cfg.Dir, err = proxy.DefaultDataDir()
+	}
+	return cfg, err
+}
+
+// document gets the network document and checks it, before anything else is done by it.
+func (j *joinCmd) document(ctx context.Context, i invitation.Invitation, n proxy.NetworkConfig) (*directory.Document, []byte, error) {
+	var note []byte
+	var err error
+	if file := i.File(); file != "" {
+		if note, err = os.ReadFile(file); err != nil {
+			return nil, nil, fmt.Errorf("read network document: %w; is the network's first computer this one?", err)
+		}
+	} else {
+		dial, err := n.Dialer()
+		if err != nil {
+			return nil, nil, err
+		}
+		if note, err = netdoc.Fetch(ctx, i.Document, dial); err != nil {
+			return nil, nil, fmt.Errorf("%w; are you online? Nothing was done, and the invitation is good for another time", err)
+		}
+	}
+	doc, err := directory.Open(note, directory.Trust{Keys: i.Keys, Threshold: i.Threshold})
+	if err != nil {
+		return nil, nil, fmt.Errorf("the network document of %s is not believed: %w; tell your provider. Nothing was done", i.Document, err)
+	}
+	return doc, note, nil
+}
+
+// daemon has the daemon run, and waits until it answers.
+func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.Controller) (proxy.Status, error) {
+	if s, err := control.Status(ctx); err == nil {
+		j.did("mailproxy is running already")
+		return s, nil
+	}
+	run := "mailproxy run"
+	if usual, err := proxy.DefaultConfigFile(); err != nil || usual != j.Config {
+		run += " --config " + j.Config
+	}
+	if !j.Service {
+		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words; it goes on from here:\n\n  %s\n", run)
+	}
+	// Before the system starts it again and again for a port that it cannot have.
+	for _, address := range cfg.Listen.Listeners() {
+		l, err := ports.Listen(address)
+		if err != nil {
+			return proxy.Status{}, fmt.Errorf("%w: it is under [listen] in %s. Then join once more with the same words", err, j.Config)
+		}
+		if err := l.Close(); err != nil {
+			return proxy.Status{}, fmt.Errorf("give back %s: %w", address, err)
+		}
+	}
+	p, err := j.program(cfg)
+	if err != nil {
+		return proxy.Status{}, err
+	}
+	manager, err := service.Here(ctx)
+	if err != nil {
+		return proxy.Status{}, err
+	}
+	done, err := manager.Install(ctx, p)
+	for _, text := range done {
+		j.did("%s", text)
+	}
+	if err != nil {
+		return proxy.Status{}, fmt.Errorf("%w\nStart it by hand instead, and join once more with the same words: %s", err, run)
+	}
+	s, err := waitForDaemon(ctx, control)
+	if err != nil {
+		return s, fmt.Errorf("%w; to see why, start it by hand: %s%s", err, run, lastLines(p.Log))
+	}
+	return s, nil
+}
+
+// waitForDaemon waits until a daemon answers that was just started.
+func waitForDaemon(ctx context.Context, control *proxy.Controller) (proxy.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	for {
+		s, err := control.Status(ctx)
+		if err == nil {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return s, fmt.Errorf("mailproxy was started, and does not answer after %v", startWait)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// lastLines returns the end of what a daemon has printed, if there is such a file.
+func lastLines(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "" // the system keeps it
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return "\nThe last that it printed:\n  " + strings.Join(lines[max(0, len(lines)-5):], "\n  ")
+}
+
+// program is what the system is to run.
+func (f *configFlag) program(cfg proxy.Config) (p service.Program, err error) {
+	if p.Path, err = os.Executable(); err != nil {
+		return p, fmt.Errorf("find this program: %w", err)
+	}
+	usual, err := proxy.DefaultConfigFile()
+	if err != nil {
+		return p, err
+	}
+	p.Config, p.Default = f.Config, f.Config == usual
+	p.Log = filepath.Join(cfg.Dir, logFile)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return p, fmt.Errorf("make data directory: %w", err)
+	}
+	return p, nil
+}
+
+// account makes the account, unless there is one at the provider.
+func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control *proxy.Controller, status proxy.Status) error {
+	for _, a := range status.Accounts {
+		name, domain := address.Split(a.Address)
+		if domain == i.Provider && a.Ending == "" && (j.Name == "" || strings.EqualFold(name, j.Name)) {
+			j.did("the account %s is there already", a.Address)
+			j.joined.Address = a.Address
+			return nil
+		}
+	}
+	in := proxy.NewAccount{DisplayName: j.DisplayName, Invite: i.Code}
+	if j.PasswordFile != "" {
+		var err error
+		if in.Password, err = filePassword(j.PasswordFile); err != nil {
+			return err
+		}
+	}
+	asking := j.Name == "" && term.IsTerminal(int(os.Stdin.Fd()))
+	if j.Name == "" && !asking {
+		return fmt.Errorf("choose your name at %s, with --name, and join once more with the same words", i.Provider)
+	}
+	for name := j.Name; ; {
+		if asking {
+			fmt.Printf("\nYour name at %s (what stands before the @): ", i.Provider)
+			line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+			if name = strings.TrimSpace(line); err != nil || name == "" {
+				return fmt.Errorf("no account was made; join once more with the same words when you have chosen a name")
+			}
+		}
+		in.Address = name + "@" + i.Provider
+		if !j.JSON {
+			fmt.Printf("- registering %s through the network, which takes half a minute or so\n", in.Address)
+		}
+		added, err := control.AddAccount(ctx, in)
+		switch {
+		case err == nil:
+			j.joined.Address, j.joined.Problem = added.Address, added.Problem
+			if in.Password == "" {
+				j.joined.Password = added.Password
+			}
+			if added.Problem == "" {
+				j.did("made the account %s and its keys, and registered it at %s", added.Address, i.Provider)
+			} else {
+				j.did("made the account %s and its keys; it is not registered yet, but %s. That goes on by itself: mailproxy status", added.Address, added.Problem)
+			}
+			return nil
+		case asking && ctx.Err() == nil:
+			fmt.Println(err)
+		default:
+			return fmt.Errorf("%w\nThe daemon runs, and has no account yet: join once more, with another --name if that one is taken", err)
+		}
+	}
+}
+
+func filePassword(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// finish has mail programs know the daemon, and says what to do in them.
+func (j *joinCmd) finish(ctx context.Context, control *proxy.Controller) error {
+	url, pageErr := control.Page(ctx)
+	if j.JSON {
+		j.joined.Page = url // once, for five minutes
+		return printJSON(j.joined)
+	}
+	if j.Trust {
+		fmt.Printf("\nFor your mail program:\n")
+		if err := (&certInstallCmd{certPlaces{configFlag: j.configFlag}}).Run(ctx); err != nil {
+			fmt.Println(err) // what to do about it is said, and all else is done
+		}
+	}
+	fmt.Printf("\naddress    %s\n", j.joined.Address)
+	if j.joined.Password != "" {
+		fmt.Printf("password   %s\n           for the mail program; it is shown only now\n", j.joined.Password)
+	}
+	fmt.Printf("\nIn Thunderbird: Account Settings, Add Mail Account, and type address and password. If it does not\nfind the servers by itself, or for another mail program:\n\n")
+	if err := (&accountSettingsCmd{configFlag: j.configFlag, Address: j.joined.Address}).Run(ctx); err != nil {
+		return err
+	}
+	if pageErr != nil {
+		fmt.Println("\nNo status page:", pageErr)
+		return nil
+	}
+	if j.Open {
+		if opened, err := openBrowser(ctx, url); opened && err == nil {
+			fmt.Println("\nThe status page is open in your browser; \"mailproxy page\" opens it again.")
+			return nil
+		}
+	}
+	fmt.Println("\n\"mailproxy status\" says how it is, \"mailproxy page\" shows it in a browser.")
+	return nil
+}
