@@ -18,6 +18,10 @@ func build(ctx context.Context, src *source, o options, cache string) (made []ar
 		return nil, fmt.Errorf("make a working folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	more, err := generate(ctx, src, o, filepath.Join(work, "generated"), cache)
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range o.targets {
 		list := products
 		if t.os != "linux" {
@@ -33,7 +37,7 @@ func build(ctx context.Context, src *source, o options, cache string) (made []ar
 			return nil, err
 		}
 		for i := range list {
-			a, err := assemble(ctx, src, &list[i], t, dir)
+			a, err := assemble(ctx, src, &list[i], t, dir, more)
 			if err != nil {
 				return nil, err
 			}
@@ -43,8 +47,9 @@ func build(ctx context.Context, src *source, o options, cache string) (made []ar
 	return made, nil
 }
 
-// assemble makes the packages of one program that was compiled into dir.
-func assemble(ctx context.Context, src *source, p *product, t target, dir string) ([]artefact, error) {
+// assemble makes the packages of one program that was compiled into dir, with what
+// generate made.
+func assemble(ctx context.Context, src *source, p *product, t target, dir string, more generated) ([]artefact, error) {
 	program := filepath.Join(dir, t.binary(p.program))
 	binary, err := os.ReadFile(program)
 	if err != nil {
@@ -61,7 +66,7 @@ func assemble(ctx context.Context, src *source, p *product, t target, dir string
 	made := []artefact{{name: p.base(src, t) + ".cdx.json", data: parts, kind: "sbom"}}
 	if t.os == "linux" {
 		for _, kind := range []string{"deb", "rpm"} {
-			files, err := p.linuxFiles(src, kind, binary, notices)
+			files, err := p.linuxFiles(src, kind, binary, notices, more)
 			if err != nil {
 				return nil, err
 			}
@@ -88,7 +93,7 @@ func assemble(ctx context.Context, src *source, p *product, t target, dir string
 }
 
 // linuxFiles are all files of a deb or an rpm, in the order of their paths.
-func (p *product) linuxFiles(src *source, kind string, binary []byte, notices string) ([]file, error) {
+func (p *product) linuxFiles(src *source, kind string, binary []byte, notices string, generated generated) ([]file, error) {
 	files, err := p.shared(src)
 	if err != nil {
 		return nil, err
@@ -101,7 +106,7 @@ func (p *product) linuxFiles(src *source, kind string, binary []byte, notices st
 	if err != nil {
 		return nil, err
 	}
-	files = append(files, own...)
+	files = append(append(files, own...), generated.files(p, kind)...)
 	files = append(files, file{path: "/usr/bin/" + p.program, mode: 0o755, data: binary})
 	slices.SortFunc(files, func(x, y file) int { return bytes.Compare([]byte(x.path), []byte(y.path)) })
 	return files, nil

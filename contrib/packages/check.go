@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -35,10 +36,10 @@ type entry struct {
 
 // checkAll checks what packages hold against the lists in contents/, and the sizes of
 // the programs. It reads the packages by other code than what wrote them.
-func checkAll(made []artefact, src *source) error {
+func checkAll(made []artefact, src *source, domains []string) error {
 	var errs []error
 	for _, a := range made {
-		if err := a.check(src); err != nil {
+		if err := a.check(src, domains); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", a.name, err))
 		}
 	}
@@ -49,8 +50,8 @@ func checkAll(made []artefact, src *source) error {
 	return nil
 }
 
-// check checks one.
-func (a *artefact) check(src *source) error {
+// check checks one, of packages for users of those domains.
+func (a *artefact) check(src *source, domains []string) error {
 	if a.size > most {
 		return fmt.Errorf("the program has %d bytes, more than %.0f", a.size, most)
 	}
@@ -75,11 +76,11 @@ func (a *artefact) check(src *source) error {
 	}
 	var have []string
 	for _, e := range entries {
-		path := strings.ReplaceAll(e.path, src.version, "VERSION")
+		name := strings.ReplaceAll(e.path, src.version, "VERSION")
 		if !e.time.Equal(src.time) {
 			return fmt.Errorf("%s is of %s, not of the commit's time, %s", e.path, e.time.UTC(), src.time)
 		}
-		have = append(have, fmt.Sprintf("%s %s %s", e.mode, e.owner, path))
+		have = append(have, fmt.Sprintf("%s %s %s", e.mode, e.owner, name))
 	}
 	slices.Sort(have)
 	list := filepath.Join(src.root, "contrib", "packages", "contents", a.product+"."+a.kind)
@@ -87,7 +88,7 @@ func (a *artefact) check(src *source) error {
 	if err != nil {
 		return fmt.Errorf("read what it must hold: %w\nit holds:\n%s", err, strings.Join(have, "\n"))
 	}
-	want := strings.Split(strings.TrimSpace(string(text)), "\n")
+	want := append(strings.Split(strings.TrimSpace(string(text)), "\n"), a.forDomains(domains)...)
 	var wrong []string
 	for _, line := range want {
 		if !slices.Contains(have, line) {
@@ -106,6 +107,22 @@ func (a *artefact) check(src *source) error {
 		return checkVersion(program, src)
 	}
 	return nil
+}
+
+// forDomains are the lines of what is in the package for those domains' users.
+func (a *artefact) forDomains(domains []string) []string {
+	dir := thunderbird[a.kind]
+	if a.product != products[0].name || dir == "" || len(domains) == 0 {
+		return nil
+	}
+	var lines []string
+	if a.kind == "deb" { // which has a line for each folder
+		lines = append(lines, "drwxr-xr-x root:root "+path.Dir(path.Dir(dir)), "drwxr-xr-x root:root "+path.Clean(dir))
+	}
+	for _, d := range domains {
+		lines = append(lines, "-rw-r--r-- root:root "+dir+d+".xml")
+	}
+	return lines
 }
 
 // checkVersion starts a program as it came out of its package, and asks for its version.

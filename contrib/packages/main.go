@@ -34,6 +34,7 @@ var targets = []target{
 type options struct {
 	root, out     string
 	maintainer    string
+	domains       []string // whose users' Thunderbird is told of the daemon
 	targets       []target
 	check, verify bool
 }
@@ -56,6 +57,10 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.root, "root", "../..", "the `tree` to build")
 	flags.StringVar(&o.out, "out", "", "where the packages go (dist in the tree); what is there of earlier builds is removed")
 	flags.StringVar(&o.maintainer, "maintainer", nobody, "`who` hands the packages out, as NAME <ADDRESS>")
+	flags.Func("domain", "a provider's `domain`, for whose addresses Thunderbird shall find the daemon once the package is installed; several times for several", func(s string) error {
+		o.domains = append(o.domains, s)
+		return nil
+	})
 	flags.BoolVar(&o.check, "check", false, "check what the packages hold against contents/, and the programs' sizes")
 	flags.BoolVar(&o.verify, "verify", false, "build a second time from a clone at another place, compiling all anew, and compare every byte")
 	flags.Func("only", "build for these `systems` alone, such as linux/amd64,windows/amd64", func(s string) error {
@@ -99,7 +104,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	report(made, o.out)
 	if o.check {
-		if err := checkAll(made, src); err != nil {
+		if err := checkAll(made, src, o.domains); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func makeOne(t *testing.T, s *source, kind string) artefact {
 	switch kind {
 	case "deb", "rpm":
 		var files []file
-		if files, err = p.linuxFiles(s, kind, []byte("program"), "notices"); err == nil {
+		if files, err = p.linuxFiles(s, kind, []byte("program"), "notices", generated{}); err == nil {
 			a, err = pack(s, p, target{"linux", "arm64"}, kind, files, t.TempDir())
 		}
 	case "zip":
@@ -92,7 +92,7 @@ func TestPackages(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			s := pretend(t)
 			a := makeOne(t, s, kind)
-			if err := a.check(s); err != nil {
+			if err := a.check(s, nil); err != nil {
 				t.Errorf("as it must be: %v", err)
 			}
 			if err := same([]artefact{a}, []artefact{makeOne(t, s, kind)}); err != nil {
@@ -106,12 +106,12 @@ func TestPackages(t *testing.T) {
 			}
 			large := a
 			large.size = most + 1
-			if err := large.check(s); err == nil {
+			if err := large.check(s, nil); err == nil {
 				t.Error("a program that is too large is not seen")
 			}
 			later := *s
 			later.time = s.time.Add(time.Hour)
-			if err := a.check(&later); err == nil {
+			if err := a.check(&later, nil); err == nil {
 				t.Error("files of another time are not seen")
 			}
 			list := filepath.Join(s.root, "contrib", "packages", "contents", "mailproxy."+kind)
@@ -120,15 +120,44 @@ func TestPackages(t *testing.T) {
 				t.Fatal(err)
 			}
 			write(t, list, string(text)+"-rw-r--r-- root:root /etc/more\n")
-			if err := a.check(s); err == nil || !strings.Contains(err.Error(), "missing: -rw-r--r-- root:root /etc/more") {
+			if err := a.check(s, nil); err == nil || !strings.Contains(err.Error(), "missing: -rw-r--r-- root:root /etc/more") {
 				t.Errorf("a missing file: %v", err)
 			}
 			first, rest, _ := strings.Cut(string(text), "\n")
 			write(t, list, rest)
-			if err := a.check(s); err == nil || !strings.Contains(err.Error(), "too much: "+first) {
+			if err := a.check(s, nil); err == nil || !strings.Contains(err.Error(), "too much: "+first) {
 				t.Errorf("a file too much: %v", err)
 			}
 		})
+	}
+}
+
+// What is for a provider's users is in the daemon's packages, and nowhere else.
+func TestDomains(t *testing.T) {
+	s := pretend(t)
+	more := generated{autoconfig: map[string][]byte{"north.test": []byte("xml")}}
+	for _, kind := range []string{"deb", "rpm"} {
+		files, err := products[0].linuxFiles(s, kind, []byte("program"), "notices", more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := pack(s, &products[0], target{"linux", "arm64"}, kind, files, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.product, a.target = products[0].name, target{"plan9", "arm64"}
+		if err := a.check(s, []string{"north.test"}); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if err := a.check(s, nil); err == nil {
+			t.Errorf("%s: a file for nobody is not seen", kind)
+		}
+		if err := a.check(s, []string{"north.test", "south.test"}); err == nil {
+			t.Errorf("%s: a missing domain is not seen", kind)
+		}
+	}
+	if more.files(&products[1], "deb") != nil {
+		t.Error("a provider's package has files for users")
 	}
 }
 
