@@ -211,7 +211,7 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 		run += " --config " + j.Config
 	}
 	if !j.Service {
-		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words; it goes on from here:\n\n  %s\n", run)
+		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words, which goes on from here:\n\n  %s", run)
 	}
 	// Before the system starts it again and again for a port that it cannot have.
 	for _, address := range cfg.Listen.Listeners() {
