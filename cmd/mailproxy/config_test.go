@@ -48,7 +48,7 @@ func TestAnotherUserKeepsSettings(t *testing.T) {
 	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &demo.World{Network: &local.Network{}}
+	w := &demo.World{Network: &local.Network{Trust: directory.Trust{Keys: []string{"third"}, Threshold: 1}}}
 	if err := new(demoCmd).writeConfig(dir, w); err == nil {
 		t.Error("a file that cannot be read was written over")
 	}

@@ -86,7 +86,7 @@ func anyStore(cfg proxy.Config) bool {
 
 // ours are the daemon's own files in its directory, in the order in which they go: what
 // opens the store goes first, so that an end in between leaves nothing that can be read.
-var ours = []string{storekey.File, storekey.StoreDir, "tls", "gateway", "network.used", "network.earlier", logFile, "control.sock"}
+var ours = []string{storekey.File, storekey.StoreDir, "tls", "gateway", "network.used", "network.earlier", lookedFile, logFile, "control.sock"}
 
 // clearDir removes the daemon's files from its directory, and the directory if nothing
 // else is in it.

@@ -121,7 +121,11 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	})
 	reloading, stop := context.WithCancel(ctx)
 	defer stop() // before the wait
-	wg.Go(func() { reload(reloading, hup, r.Config, network, log) })
+	renewed := make(chan struct{}, 1)
+	wg.Go(func() { reload(reloading, hup, renewed, r.Config, network, log) })
+	if cfg.Network.URL != "" {
+		wg.Go(func() { renewal{cfg: cfg, log: log}.run(reloading, renewed) })
+	}
 	control := d.ServeControl(ctx)
 	// Events ends with the network, which is closed before the wait.
 	return errors.Join(control, network.Close())
@@ -165,13 +169,15 @@ func keepDocument(cfg proxy.Config) error {
 	return copies(cfg).Keep(note)
 }
 
-// reload takes up a new network document on each SIGHUP, until ctx ends.
-func reload(ctx context.Context, hup <-chan os.Signal, config string, network *builtin.Client, log *slog.Logger) {
+// reload takes up a new network document on each SIGHUP, and when one was fetched,
+// until ctx ends.
+func reload(ctx context.Context, hup <-chan os.Signal, renewed <-chan struct{}, config string, network *builtin.Client, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
+		case <-renewed:
 		}
 		cfg, err := proxy.LoadConfig(config)
 		var doc *directory.Document
