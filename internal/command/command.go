@@ -16,7 +16,9 @@ import (
 
 // Common is embedded in the command line of each program.
 type Common struct {
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Completion completionCmd `cmd:"" help:"Write the completion of commands and flags for a shell."`
+	Man        manCmd        `cmd:"" help:"Write the manual page."`
 
 	VersionFlag kong.VersionFlag `help:"Print the version, as the command does." name:"version"`
 	Verbose     bool             `help:"Log what happens, not only what is wrong." short:"v"`
