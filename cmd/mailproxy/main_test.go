@@ -21,7 +21,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitfile": waitFile, "waitdaemon": waitDaemon, "json": jsonValue,
 			"freeports": freePorts, "listen": listen, "sendmail": sendMail, "waitmail": waitMail,
-			"waitflags": waitFlags, "world": world.command,
+			"waitflags": waitFlags, "socksproxy": socksProxy, "waitreason": waitReason, "world": world.command,
 		},
 		RequireExplicitExec: true,
 	})

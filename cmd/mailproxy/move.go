@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"mailproxy/internal/command"
 	"mailproxy/internal/durable"
 	"mailproxy/proxy"
 	"mailproxy/proxy/storekey"
@@ -28,7 +29,7 @@ type exportCmd struct {
 	File        string `arg:"" optional:"" help:"File to write; there must be none yet." type:"path"`
 	WithoutMail bool   `help:"Leave the mail that is here on this computer. Without it, mail moves too."`
 	Undo        bool   `help:"Take back accounts that were exported and never imported."`
-	JSON        bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // Help is shown below the options.
@@ -89,7 +90,7 @@ func (e *exportCmd) Run(ctx context.Context) error {
 	if done.WithoutMail {
 		fmt.Println("The mail that is here stays here; \"mailproxy mailbox export\" writes it into files.")
 	}
-	fmt.Printf("Copy the file to the new computer, and run there:\n\n  mailproxy import %s --config FILE\n\n", filepath.Base(done.File))
+	fmt.Printf("Copy the file to the new computer, and run there:\n\n  mailproxy import %s\n\n", filepath.Base(done.File))
 	fmt.Println("Mail that comes meanwhile waits at the provider. This computer no longer takes part; if the")
 	fmt.Println("file is not imported anywhere, \"mailproxy export --undo\" takes that back.")
 	return nil
@@ -113,7 +114,7 @@ func (e *exportCmd) undo(ctx context.Context, cfg proxy.Config, key func() ([]by
 type importCmd struct {
 	configFlag
 	File string `arg:"" help:"File that \"mailproxy export\" wrote on the old computer." type:"path"`
-	JSON bool   `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // Help is shown below the options.
@@ -166,7 +167,7 @@ func (i *importCmd) Run(ctx context.Context) error {
 	if fresh {
 		fmt.Printf("The configuration is in %s, as it was on the old computer.\n", i.Config)
 	}
-	fmt.Printf("%s: imported; this is the computer that uses them now. Start it:\n\n  mailproxy run --config %s\n\n", strings.Join(done.Addresses, ", "), i.Config)
+	fmt.Printf("%s: imported; this is the computer that uses them now. Start it:\n\n  mailproxy run%s\n\n", strings.Join(done.Addresses, ", "), named(i.Config))
 	fmt.Println("Passwords are as before. The certificate is new: mail programs have to trust it, see \"mailproxy cert --help\".")
 	if done.WithoutMail {
 		fmt.Println("The mail from before is on the old computer.")
@@ -180,6 +181,9 @@ func (i *importCmd) Run(ctx context.Context) error {
 func writeConfig(file string, h transfer.Header) error {
 	if len(h.Config) == 0 {
 		return errors.New("the export has no configuration; make one first")
+	}
+	if _, err := proxy.ParseConfig(file, h.Config); err != nil { // such as a setting of a newer program
+		return fmt.Errorf("the configuration in the export: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("make directory of the configuration: %w", err)
@@ -196,17 +200,15 @@ func writeConfig(file string, h transfer.Header) error {
 			return err
 		}
 	}
-	if err := durable.WriteFile(file, h.Config, 0o600); err != nil {
-		return err
+	return durable.WriteFile(file, h.Config, 0o600)
+}
+
+// named is what a command line says of a configuration file, if it has to.
+func named(file string) string {
+	if usual, err := proxy.DefaultConfigFile(); err == nil && usual == file {
+		return ""
 	}
-	cfg, err := proxy.LoadConfig(file)
-	if err == nil {
-		_, err = loadNetwork(cfg)
-	}
-	if err != nil { // such as a setting that only a newer program knows
-		return errors.Join(err, os.Remove(file))
-	}
-	return nil
+	return " --config " + file
 }
 
 // keepGateway goes on with the gateway of the old computer, unless one was chosen here.
