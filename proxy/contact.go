@@ -105,7 +105,7 @@ func (d *Daemon) Contacts(account string) ([]ContactStatus, error) {
 		return nil, fmt.Errorf("list contacts: %w", err)
 	}
 	list := []ContactStatus{}
-	from, to := a.inbox.HeldFrom(), d.outbox.HeldTo(a.keys.Address())
+	from, to := a.heldFrom(), d.outbox.HeldTo(a.keys.Address())
 	err = d.store.View(func(tx *store.Tx) error {
 		all, err := a.book.List(tx)
 		for _, c := range all {

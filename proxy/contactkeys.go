@@ -108,7 +108,7 @@ func (d *Daemon) ContactKeys(in ContactName) (out ContactKeys, err error) {
 		return out, explainContact("show", in.Address, err)
 	}
 	own, ownKey := a.self()
-	out.ContactStatus = a.contactStatus(c, a.inbox.HeldFrom(), d.outbox.HeldTo(own))
+	out.ContactStatus = a.contactStatus(c, a.heldFrom(), d.outbox.HeldTo(own))
 	out.Key = hex.EncodeToString(c.Identity)
 	out.SafetyNumber = contacts.SafetyNumber(own, ownKey, c.Address, c.Identity)
 	out.QR = contacts.Code(own, ownKey, c.Address, c.Identity)
@@ -193,7 +193,9 @@ func (d *Daemon) decided(a *account, before, after *contacts.Contact) DecidedKey
 	out.Changed = out.Changed || out.Accepted || before.Verified != after.Verified || before.Pending != nil && after.Pending == nil
 	out.Released = d.outbox.Release(out.Account, out.Address)
 	var err error
-	out.Delivered, out.Dropped, err = a.inbox.Decided(out.Address)
+	if in := a.arrivals(); in != nil { // else it is judged when that opens
+		out.Delivered, out.Dropped, err = in.Decided(out.Address)
+	}
 	if err != nil {
 		d.log.Error("proxy: mail that was held could not be delivered yet", "err", err)
 	}

@@ -49,7 +49,7 @@ type account struct {
 	keys    *keys.Account
 	book    *contacts.Book
 	network mixclient.Network
-	inbox   *inbox.Inbox
+	inbox   *inbox.Inbox // set by start, while mu is held; see arrivals
 	reader  *client.Reader
 	service mixclient.Service
 
@@ -105,14 +105,16 @@ func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
 
 // start begins to register, read and send for an account. d.starting is held.
 func (d *Daemon) start(a *account) error {
-	var err error
-	a.inbox, err = inbox.Open(inbox.Config{
+	box, err := inbox.Open(inbox.Config{
 		Store: d.store, Mailbox: d.mail, Account: receiving{a}, Now: d.opt.Now,
 		Observe: d.opt.Observe, Logger: d.log,
 	})
 	if err != nil {
 		return fmt.Errorf("start account %s: %w", a.keys.Address(), err)
 	}
+	a.mu.Lock()
+	a.inbox = box
+	a.mu.Unlock()
 	var e *engine
 	for _, have := range d.engines {
 		if have.network == a.network {

@@ -87,6 +87,22 @@ func (d *Daemon) Status() Status {
 	return s
 }
 
+// arrivals returns the account's inbox, or nil for one that is about to be started: the
+// status page and the command line may ask before that.
+func (a *account) arrivals() *inbox.Inbox {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inbox
+}
+
+// heldFrom counts the messages that are held, by sender.
+func (a *account) heldFrom() map[string]int {
+	if in := a.arrivals(); in != nil {
+		return in.HeldFrom()
+	}
+	return map[string]int{}
+}
+
 func (a *account) status() AccountStatus {
 	a.mu.Lock()
 	s := AccountStatus{Address: a.record.Address, Registered: a.record.Registered}
@@ -99,9 +115,11 @@ func (a *account) status() AccountStatus {
 	if ending == Deleted {
 		return s
 	}
-	s.Incomplete, s.Held = a.inbox.Waiting()
-	s.Arriving = a.inbox.Arriving()
-	s.Blocked = a.inbox.Counters.Blocked.Load()
+	if in := a.arrivals(); in != nil {
+		s.Incomplete, s.Held = in.Waiting()
+		s.Arriving = in.Arriving()
+		s.Blocked = in.Counters.Blocked.Load()
+	}
 	n := a.network.Status()
 	s.Network = NetworkStatus{
 		Connected: n.Connected, Reason: n.Reason,

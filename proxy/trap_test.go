@@ -107,3 +107,33 @@ func TestSecondDaemon(t *testing.T) {
 		t.Errorf("%v, want %q", err, want)
 	}
 }
+
+// TestStatusBeforeStart asks for what the status page shows while an account is in the
+// daemon and not started yet, as the page does at any time.
+func TestStatusBeforeStart(t *testing.T) {
+	const me = "me@north.test"
+	d := openDaemon(t, t.TempDir(), &versions{})
+	defer closeDaemon(t, d)
+	if _, err := d.mail.CreateAccount(me); err != nil {
+		t.Fatal(err)
+	}
+	r := &accountRecord{Address: me}
+	err := d.store.Update(func(tx *store.Tx) error {
+		if err := keys.Create(tx, me, time.Now()); err != nil {
+			return err
+		}
+		return r.put(tx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.load(r); err != nil {
+		t.Fatal(err)
+	}
+	if s := d.Status(); len(s.Accounts) != 1 || s.Accounts[0].Incomplete != 0 {
+		t.Errorf("status %+v", s.Accounts)
+	}
+	if list, err := d.Contacts(me); err != nil || len(list) != 0 {
+		t.Errorf("contacts %v, %v", list, err)
+	}
+}
