@@ -11,12 +11,14 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/memory"
 	"mailproxy/proxy/mailbox"
+	"mailproxy/proxy/web"
 	"mailproxy/spool"
 	spoolserver "mailproxy/spool/server"
 )
@@ -87,6 +89,7 @@ func pageBody(t testing.TB, browser *http.Client, url string) string {
 // network do nothing.
 func TestPageAsksNothing(t *testing.T) {
 	p := newProvider(t, spoolserver.Policy{})
+	var looks atomic.Int32
 	w := &watched{Network: memory.New(memory.Config{
 		Services: map[mixclient.Service]memory.Handler{north: p},
 		Limits:   mixclient.Limits{Request: spool.MaxRequestSize, Reply: spool.MaxReplySize},
@@ -97,6 +100,10 @@ func TestPageAsksNothing(t *testing.T) {
 		Listen:  ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0", Web: "127.0.0.1:0"},
 		Network: func(string) mixclient.Network { return w },
 		Now:     p.now,
+		Checks: func(_ context.Context, s Status) []web.Check {
+			looks.Add(1)
+			return []web.Check{{Name: "Weather", Level: web.Notice, Text: fmt.Sprintf("%d account looks out.", len(s.Accounts)), Advice: "Take a coat."}}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +130,15 @@ func TestPageAsksNothing(t *testing.T) {
 				t.Errorf("%s does not say %q:\n%s", path, want, body)
 			}
 		}
+	}
+	// What takes longer to look at is there a little later, and not looked at each time.
+	for end := time.Now().Add(time.Minute); !strings.Contains(pageBody(t, browser, base+"/health"), "1 account looks out."); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the further checks are not shown")
+		}
+	}
+	if n := looks.Load(); n != 1 {
+		t.Errorf("it was looked %d times", n)
 	}
 	for _, path := range []string{"/mail/withdraw", "/mail/retry", "/alarms/dismiss", "/leave"} {
 		resp, err := browser.PostForm(base+path, url.Values{"id": {"00"}})

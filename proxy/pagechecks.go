@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"mailproxy/internal/store"
@@ -21,7 +23,39 @@ const (
 	diskNotice = 1 << 30
 )
 
-// Checks implements web.Source: what of the daemon's own can go wrong, one by one.
+// lookEvery is how old Options.Checks' results get while somebody looks at them.
+const lookEvery = time.Minute
+
+// looked are the last results of Options.Checks.
+type looked struct {
+	mu      sync.Mutex // guards all below
+	at      time.Time  // when they were made; zero for never
+	looking bool
+	list    []web.Check
+}
+
+// further returns the last results of Options.Checks, and has them made anew in the
+// background if they are old.
+func (d *Daemon) further() []web.Check {
+	if d.opt.Checks == nil {
+		return nil
+	}
+	l := &d.looked
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.looking && (l.at.IsZero() || d.opt.Now().Sub(l.at) >= lookEvery) {
+		l.looking = true
+		d.wg.Go(func() {
+			list := d.opt.Checks(d.ctx, d.Status())
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.at, l.looking, l.list = d.opt.Now(), false, list
+		})
+	}
+	return slices.Clone(l.list)
+}
+
+// Checks implements web.Source: what can go wrong, one by one.
 func (p pageSource) Checks(context.Context) []web.Check {
 	var list []web.Check
 	add := func(name string, level web.Level, text, advice string) {
@@ -83,7 +117,7 @@ func (p pageSource) Checks(context.Context) []web.Check {
 	default:
 		add("Encryption", web.Good, "What is kept is encrypted, and its key is sealed ("+string(info.Way)+").", "")
 	}
-	return list
+	return append(list, p.d.further()...)
 }
 
 // sentence makes one of an error's words.

@@ -51,10 +51,13 @@ type Options struct {
 	Network func(account string) mixclient.Network
 	// Receipts says whether senders are told that their mail arrived.
 	Receipts bool
-	Times    outbox.Times // zero means outbox.DefaultTimes
-	Observe  progress.Func
-	Logger   *slog.Logger
-	Now      func() time.Time
+	// Checks looks at what the daemon does not see of itself, for the status page. It
+	// may take some seconds, and sends nothing. Nil looks at nothing.
+	Checks  func(ctx context.Context, s Status) []web.Check
+	Times   outbox.Times // zero means outbox.DefaultTimes
+	Observe progress.Func
+	Logger  *slog.Logger
+	Now     func() time.Time
 }
 
 // A Daemon runs from Open to Close.
@@ -69,6 +72,7 @@ type Daemon struct {
 	words  *passwords
 	page   *web.Server
 	delays delays
+	looked looked
 
 	ctx    context.Context
 	cancel context.CancelFunc

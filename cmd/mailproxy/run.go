@@ -75,6 +75,7 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	d, err := proxy.Open(proxy.Options{
 		Dir: cfg.Dir, StoreKey: key, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
 		Network: func(string) mixclient.Network { return network },
+		Checks:  pageChecks(r.Config),
 	})
 	if errors.Is(err, store.ErrLocked) {
 		return runsAlready(ctx, cfg, err)
