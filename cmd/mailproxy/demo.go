@@ -61,7 +61,7 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	fmt.Println("mailproxy demo: a private mail network and two mailboxes, in one process, on loopback")
 	w, err := demo.Start(demo.Config{
 		Dir: dir, Parameters: directory.DefaultParameters(), Receipts: true,
-		Listen:    proxy.ListenConfig{SMTP: d.SMTP, IMAP: d.IMAP, POP3: d.POP3, AllowPlaintext: true},
+		Listen:    proxy.ListenConfig{SMTP: d.SMTP, IMAP: d.IMAP, POP3: d.POP3, Web: "127.0.0.1:0", AllowPlaintext: true},
 		FreePorts: true, Taken: func(taken *ports.TakenError, instead string) {
 			fmt.Printf("          %s is taken by %s: using %s instead\n", taken.Address, taken.By(), instead)
 		},
@@ -392,6 +392,11 @@ func printHowTo(w *demo.World) {
 	fmt.Fprintf(t, "  outgoing, SMTP\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("smtp"))
 	_ = t.Flush() // into memory
 	fmt.Fprintf(&b, "\nFor STARTTLS, import this certificate authority first (Settings, Privacy & Security, Certificates):\n  %s\n", w.Daemon.CAFile())
+	if link, err := w.Daemon.Page(); err != nil {
+		fmt.Fprintf(&b, "\nThere is no status page: %v\n", err)
+	} else {
+		fmt.Fprintf(&b, "\nThe status page of both; this link works once, within five minutes:\n  %s\n", link)
+	}
 	fmt.Fprintf(&b, "\nMail you send takes about 5 seconds, the first to someone about 9. Press Ctrl-C to stop.\n")
 	_, _ = os.Stdout.Write(b.Bytes())
 }
