@@ -113,8 +113,11 @@ func (j *joinCmd) configure(ctx context.Context, i invitation.Invitation) (proxy
 	document := cfg.Network.Document
 	switch {
 	case err == nil:
-		if !slices.Equal(cfg.Network.Keys, i.Keys) || cfg.Network.Threshold != i.Threshold {
+		if !slices.Equal(slices.Sorted(slices.Values(cfg.Network.Keys)), slices.Sorted(slices.Values(i.Keys))) || cfg.Network.Threshold != i.Threshold {
 			return cfg, fmt.Errorf("this computer has joined another network, by %s; leave it first (mailproxy leave), or name another file with --config", j.Config)
+		}
+		if j.SOCKS5 != "" && j.SOCKS5 != cfg.Network.SOCKS5 {
+			return cfg, fmt.Errorf("the configuration %s is there already, with socks5 = %q: change it there (mailproxy config set network.socks5 %s), and start mailproxy again", j.Config, cfg.Network.SOCKS5, j.SOCKS5)
 		}
 		if _, err := loadNetwork(cfg); err == nil {
 			j.did("the configuration is there already: %s", j.Config)
@@ -166,11 +169,8 @@ func (j *joinCmd) newConfig(i invitation.Invitation) (cfg proxy.Config, err erro
 	if i.File() == "" {
 		cfg.Network.URL = i.Document
 	}
-	usual, err := proxy.DefaultConfigFile()
-	if err != nil {
-		return cfg, err
-	}
-	if j.Config == usual {
+	usual, err := j.usual()
+	if err == nil && usual {
 		cfg.Dir, err = proxy.DefaultDataDir()
 	}
 	return cfg, err
@@ -207,14 +207,18 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 		return s, nil
 	}
 	run := "mailproxy run"
-	if usual, err := proxy.DefaultConfigFile(); err != nil || usual != j.Config {
+	usual, err := j.usual()
+	if err != nil {
+		return proxy.Status{}, err
+	}
+	if !usual { // which the system is not to run as well
 		run += " --config " + j.Config
 	}
-	if !j.Service {
+	if !j.Service || !usual {
 		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words, which goes on from here:\n\n  %s", run)
 	}
 	// Before the system starts it again and again for a port that it cannot have.
-	for _, address := range cfg.Listen.Listeners() {
+	for _, address := range cfg.Listen.Ports() {
 		l, err := ports.Listen(address)
 		if err != nil {
 			return proxy.Status{}, fmt.Errorf("%w: it is under [listen] in %s. Then join once more with the same words", err, j.Config)
@@ -223,9 +227,12 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 			return proxy.Status{}, fmt.Errorf("give back %s: %w", address, err)
 		}
 	}
-	p, err := j.program(cfg)
-	if err != nil {
-		return proxy.Status{}, err
+	p := service.Program{Log: filepath.Join(cfg.Dir, logFile)}
+	if p.Path, err = os.Executable(); err != nil {
+		return proxy.Status{}, fmt.Errorf("find this program: %w", err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return proxy.Status{}, fmt.Errorf("make data directory: %w", err)
 	}
 	manager, err := service.Here(ctx)
 	if err != nil {
@@ -272,21 +279,10 @@ func lastLines(file string) string {
 	return "\nThe last that it printed:\n  " + strings.Join(lines[max(0, len(lines)-5):], "\n  ")
 }
 
-// program is what the system is to run.
-func (f *configFlag) program(cfg proxy.Config) (p service.Program, err error) {
-	if p.Path, err = os.Executable(); err != nil {
-		return p, fmt.Errorf("find this program: %w", err)
-	}
-	usual, err := proxy.DefaultConfigFile()
-	if err != nil {
-		return p, err
-	}
-	p.Config, p.Default = f.Config, f.Config == usual
-	p.Log = filepath.Join(cfg.Dir, logFile)
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return p, fmt.Errorf("make data directory: %w", err)
-	}
-	return p, nil
+// usual says whether the configuration is the one that is taken if nobody names another.
+func (f *configFlag) usual() (bool, error) {
+	file, err := proxy.DefaultConfigFile()
+	return file == f.Config, err
 }
 
 // account makes the account, unless there is one at the provider.

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"mailproxy/internal/control"
 	"mailproxy/internal/durable"
+	"mailproxy/internal/store"
 	"mailproxy/proxy"
 	"mailproxy/proxy/mailbox/archive"
 	"mailproxy/proxy/service"
@@ -48,6 +50,8 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 	switch {
 	case err != nil && !errors.Is(err, control.ErrNotRunning):
 		return err
+	case !running && l.Mail != "":
+		return fmt.Errorf("start the daemon first, which writes the mail: mailproxy run --config %s", l.Config)
 	case !running && !l.HereOnly && anyStore(cfg):
 		return fmt.Errorf("the accounts are deleted at their providers through the network, for which the daemon has to run: mailproxy run --config %s. Or give --here-only, and they stay there", l.Config)
 	}
@@ -78,15 +82,21 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 	return l.clear(ctx, cfg, c, running)
 }
 
+// alive says whether there is a process with that id, where the system tells.
+func alive(pid int) bool {
+	p, err := os.FindProcess(pid)
+	return err == nil && p.Signal(syscall.Signal(0)) == nil
+}
+
 // anyStore says whether a daemon has kept anything.
 func anyStore(cfg proxy.Config) bool {
 	_, err := os.Stat(filepath.Join(cfg.Dir, storekey.StoreDir))
 	return err == nil
 }
 
-// ours are the daemon's own files in its directory, in the order in which they go: what
-// opens the store goes first, so that an end in between leaves nothing that can be read.
-var ours = []string{storekey.File, storekey.StoreDir, "tls", "gateway", "network.used", "network.earlier", lookedFile, logFile, "control.sock"}
+// ours are the daemon's own files in its directory, but for the store's key, which is
+// erased before.
+var ours = []string{storekey.StoreDir, "tls", "gateway", "network.used", "network.earlier", lookedFile, logFile, "control.sock"}
 
 // clearDir removes the daemon's files from its directory, and the directory if nothing
 // else is in it.
@@ -154,20 +164,22 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 			fmt.Println(err) // what to do by hand is said
 		}
 	}
-	p, err := l.program(cfg)
+	usual, err := l.usual()
 	if err != nil {
 		return err
 	}
-	manager, err := service.Here(ctx)
-	if err != nil {
-		return err
-	}
-	done, err := manager.Remove(ctx, p)
-	for _, text := range done {
-		leaving("%s", text)
-	}
-	if err != nil {
-		return err
+	if usual { // the system runs no other
+		manager, err := service.Here(ctx)
+		if err != nil {
+			return err
+		}
+		done, err := manager.Remove(ctx)
+		for _, text := range done {
+			leaving("%s", text)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if running {
 		if err := c.Stop(ctx); err != nil && !errors.Is(err, control.ErrNotRunning) {
@@ -177,6 +189,12 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 			return err
 		}
 		leaving("the daemon has stopped")
+	}
+	if pid, ok := store.Holder(filepath.Join(cfg.Dir, storekey.StoreDir)); ok && alive(pid) {
+		return fmt.Errorf("process %d has the mail open: stop it, and leave once more", pid)
+	}
+	if err := storekey.Erase(cfg.Dir, keySources(ctx)); err != nil {
+		return err
 	}
 	if err := clearDir(cfg.Dir); err != nil {
 		return err

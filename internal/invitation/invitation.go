@@ -78,7 +78,11 @@ func (i Invitation) String() (string, error) {
 		return "", fmt.Errorf("make invitation: %w", err)
 	}
 	sum := sha256.Sum256(b)
-	return prefix + strings.ToLower(encoding.EncodeToString(append(b, sum[:checksumSize]...))), nil
+	s := prefix + strings.ToLower(encoding.EncodeToString(append(b, sum[:checksumSize]...)))
+	if len(s) > MaxSize {
+		return "", fmt.Errorf("make invitation: it has %d characters, and %d are most", len(s), MaxSize)
+	}
+	return s, nil
 }
 
 // Parse reads an invitation. Mail programs break lines and quote with ">"; both are

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,6 +78,15 @@ func TestParseBad(t *testing.T) {
 		if _, err := Parse(s[:at] + string(other) + s[at+1:]); err == nil {
 			t.Fatalf("letter %d may be any", at)
 		}
+	}
+}
+
+// TestSize is about one that Parse would refuse.
+func TestSize(t *testing.T) {
+	i := sample()
+	i.Keys = slices.Repeat([]string{strings.Repeat("k", maxText)}, maxKeys)
+	if s, err := i.String(); err == nil || !strings.Contains(err.Error(), "are most") {
+		t.Errorf("%d characters, %v", len(s), err)
 	}
 }
 

@@ -21,21 +21,16 @@ import (
 // Name is what the service is called where it has a name.
 const Name = "mailproxy"
 
-// Program is what is to run.
+// Program is what is to run: with the one argument run, on the configuration that it
+// takes by itself. A second one for another configuration would be in the way of the
+// first.
 type Program struct {
-	Path   string // of the executable
-	Config string // its configuration file
-	// Default says that this is the configuration that the program takes by itself.
-	Default bool
-	Log     string // file for what it prints, where the system keeps none
+	Path string // of the executable
+	Log  string // file for what it prints, where the system keeps none
 }
 
-func (p Program) arguments() []string {
-	if p.Default {
-		return []string{"run"}
-	}
-	return []string{"run", "--config", p.Config}
-}
+// argument has the program run the daemon.
+const argument = "run"
 
 // A Manager is what runs services here.
 type Manager struct {
@@ -45,7 +40,7 @@ type Manager struct {
 	Login bool
 
 	install func(ctx context.Context, p Program) (did []string, err error)
-	remove  func(ctx context.Context, p Program) (did []string, err error)
+	remove  func(ctx context.Context) (did []string, err error)
 }
 
 // Install has the program run, now and from now on. It returns what it did, in
@@ -60,8 +55,8 @@ func (m *Manager) Install(ctx context.Context, p Program) (did []string, err err
 // Remove undoes Install, and stops what Install started but for the process that the
 // last manager started, which ends as any daemon that is told to. A second time it does
 // no harm.
-func (m *Manager) Remove(ctx context.Context, p Program) (did []string, err error) {
-	if did, err = m.remove(ctx, p); err != nil {
+func (m *Manager) Remove(ctx context.Context) (did []string, err error) {
+	if did, err = m.remove(ctx); err != nil {
 		return did, fmt.Errorf("have %s run mailproxy no more: %w", m.Words, err)
 	}
 	return did, nil
@@ -109,9 +104,9 @@ func start(p Program) (pid int, err error) {
 		return 0, fmt.Errorf("open the log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(p.Path, p.arguments()...)
+	cmd := exec.Command(p.Path, argument)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Dir = filepath.Dir(p.Config)
+	cmd.Dir = filepath.Dir(p.Log)
 	cmd.SysProcAttr = detached()
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start %s: %w", p.Path, err)

@@ -44,7 +44,7 @@ func Here(context.Context) (*Manager, error) {
 			}
 			return append(did, "started "+label), nil
 		},
-		remove: func(ctx context.Context, _ Program) (did []string, err error) {
+		remove: func(ctx context.Context) (did []string, err error) {
 			if loaded(ctx) {
 				if err := run(ctx, "launchctl", "bootout", domain+"/"+label); err != nil {
 					return did, err
@@ -66,10 +66,7 @@ func agent(p Program) string {
 		_ = xml.EscapeText(&b, []byte(s)) // into memory
 		return "<string>" + b.String() + "</string>"
 	}
-	words := word(p.Path)
-	for _, a := range p.arguments() {
-		words += word(a)
-	}
+	words := word(p.Path) + word(argument)
 	return `<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
 <plist version="1.0"><dict>

@@ -60,7 +60,7 @@ func systemd(config string) *Manager {
 			}
 			return append(did, "enabled and started "+unitName+" (systemctl --user status mailproxy)"), nil
 		},
-		remove: func(ctx context.Context, _ Program) (did []string, err error) {
+		remove: func(ctx context.Context) (did []string, err error) {
 			if run(ctx, "systemctl", "--user", "cat", unitName) != nil {
 				return nil, nil // there is none
 			}
@@ -80,25 +80,23 @@ func systemd(config string) *Manager {
 // fits says whether the package's unit runs just this program.
 func fits(p Program) bool {
 	for _, file := range packaged {
-		if b, err := os.ReadFile(file); err == nil && p.Default && strings.Contains(string(b), "\nExecStart="+p.Path+" run\n") {
+		if b, err := os.ReadFile(file); err == nil && strings.Contains(string(b), "\nExecStart="+p.Path+" run\n") {
 			return true
 		}
 	}
 	return false
 }
 
-// quote puts a word of a command line as systemd.service(5) and the Desktop Entry
-// specification read it.
-func quote(word string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `$$`, `%`, `%%`).Replace(word) + `"`
-}
+// A path within a command line, as systemd.service(5) reads it, and as the Desktop Entry
+// specification does.
+var (
+	forSystemd = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `$$`, `%`, `%%`)
+	// A desktop reads the value as a string first, and then as a command.
+	forDesktop = strings.NewReplacer(`\`, `\\\\`, `"`, `\\"`, "`", "\\\\`", `$`, `\\$`, `%`, `%%`)
+)
 
-func commandLine(p Program) string {
-	words := []string{quote(p.Path)}
-	for _, a := range p.arguments() {
-		words = append(words, quote(a))
-	}
-	return strings.Join(words, " ")
+func commandLine(p Program, quoted *strings.Replacer) string {
+	return `"` + quoted.Replace(p.Path) + `" ` + argument
 }
 
 // unit is a small one, for a program that no package installed.
@@ -110,7 +108,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart=` + commandLine(p) + `
+ExecStart=` + commandLine(p, forSystemd) + `
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=5s
@@ -144,7 +142,7 @@ func autostart(config string) *Manager {
 			}
 			return append(did, fmt.Sprintf("started mailproxy (process %d); it writes to %s", pid, p.Log)), nil
 		},
-		remove: func(context.Context, Program) (did []string, err error) {
+		remove: func(context.Context) (did []string, err error) {
 			was, err := drop(entry)
 			if was {
 				did = append(did, "removed "+entry)
@@ -156,5 +154,5 @@ func autostart(config string) *Manager {
 
 // desktop is an entry of the Autostart specification. A terminal is not wanted.
 func desktop(p Program) string {
-	return "[Desktop Entry]\nType=Application\nName=mailproxy\nComment=Private e-mail on localhost\nExec=" + commandLine(p) + "\nTerminal=false\nNoDisplay=true\n"
+	return "[Desktop Entry]\nType=Application\nName=mailproxy\nComment=Private e-mail on localhost\nExec=" + commandLine(p, forDesktop) + "\nTerminal=false\nNoDisplay=true\n"
 }

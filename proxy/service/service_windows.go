@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/windows/registry"
@@ -24,11 +23,7 @@ func Here(context.Context) (*Manager, error) {
 				return did, fmt.Errorf("open the Run key: %w", err)
 			}
 			defer func() { err = errors.Join(err, key.Close()) }()
-			words := []string{syscall.EscapeArg(p.Path)}
-			for _, a := range p.arguments() {
-				words = append(words, syscall.EscapeArg(a))
-			}
-			if err := key.SetStringValue(Name, strings.Join(words, " ")); err != nil {
+			if err := key.SetStringValue(Name, syscall.EscapeArg(p.Path)+" "+argument); err != nil {
 				return did, fmt.Errorf("set the Run key: %w", err)
 			}
 			did = append(did, "wrote mailproxy into the Run key, by which it starts when you log in")
@@ -38,7 +33,7 @@ func Here(context.Context) (*Manager, error) {
 			}
 			return append(did, fmt.Sprintf("started mailproxy (process %d); it writes to %s", pid, p.Log)), nil
 		},
-		remove: func(context.Context, Program) (did []string, err error) {
+		remove: func(context.Context) (did []string, err error) {
 			key, err := registry.OpenKey(registry.CURRENT_USER, runKey, registry.SET_VALUE)
 			if errors.Is(err, registry.ErrNotExist) {
 				return nil, nil

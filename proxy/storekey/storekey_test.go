@@ -429,3 +429,37 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestErase: nothing opens the store any more, whatever way it was kept.
+func TestErase(t *testing.T) {
+	for what, to := range map[string]*To{"plain": nil, "passphrase": new(passphrase("one two three four")), "keychain": {Way: Keychain}} {
+		dir, c := t.TempDir(), newChain()
+		from := Sources{Keychain: c}
+		if _, err := Open(dir, from); err != nil {
+			t.Fatal(err)
+		}
+		if to != nil {
+			if err := Change(dir, from, *to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := what == "keychain"; (len(c.items) == 1) != want {
+			t.Errorf("%s: %d items in the keychain", what, len(c.items))
+		}
+		for range 2 { // twice does no harm
+			if err := Erase(dir, from); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if list, err := os.ReadDir(dir); err != nil || len(list) > 0 || len(c.items) > 0 {
+			t.Errorf("%s: %v and %d items are left, %v", what, list, len(c.items), err)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, File), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Erase(dir, Sources{Keychain: newChain()}); err == nil {
+		t.Error("a record that says nothing was erased")
+	}
+}
