@@ -32,13 +32,17 @@ func (p *pages) wrote(n int) {
 	}
 }
 
-func (p *pages) read(n int) {
+// hasRead counts what was read. A transaction may read hundreds of megabytes, so that
+// it does not wait for its end.
+func (s *Store) hasRead(n int) {
 	if n >= leastRead {
-		p.passed.Add(int64(n))
+		s.pages.passed.Add(int64(n))
+		s.release()
 	}
 }
 
-// release gives pages back if there may be many. It is called between transactions.
+// release gives pages back if there may be many. What is written comes into them when a
+// transaction is committed.
 func (s *Store) release() {
 	p := &s.pages
 	if p.passed.Load() < releaseEvery || p.useless.Load() || !p.releasing.CompareAndSwap(false, true) {

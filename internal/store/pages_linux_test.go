@@ -83,4 +83,19 @@ func TestPagesAreReleased(t *testing.T) {
 	if got := mappedPages(t, dir); got > releaseEvery+8<<20 {
 		t.Errorf("%d MiB of %d are resident after reading", got>>20, n)
 	}
+	// All in one transaction, and without a copy.
+	err = s.View(func(tx *Tx) error {
+		for i := range n {
+			if err := tx.Read([]byte{byte(i)}, func([]byte) error { return nil }); err != nil {
+				return err
+			}
+			if got := mappedPages(t, dir); got > releaseEvery+8<<20 {
+				return fmt.Errorf("%d MiB of %d are resident after reading %d", got>>20, n, i)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

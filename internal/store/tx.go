@@ -14,7 +14,7 @@ type Tx struct {
 	txn      *badger.Txn
 	onCommit []func()
 	writes   int
-	pages    *pages
+	st       *Store
 }
 
 // Update runs fn in a read-write transaction and commits it. When Update
@@ -24,7 +24,7 @@ type Tx struct {
 // other than through tx.
 func (s *Store) Update(fn func(tx *Tx) error) error {
 	for {
-		tx := &Tx{txn: s.db.NewTransaction(true), pages: &s.pages}
+		tx := &Tx{txn: s.db.NewTransaction(true), st: s}
 		err := fn(tx)
 		if err == nil {
 			err = tx.txn.Commit()
@@ -46,8 +46,7 @@ func (s *Store) Update(fn func(tx *Tx) error) error {
 
 // View runs fn on a read-only snapshot.
 func (s *Store) View(fn func(tx *Tx) error) error {
-	tx := &Tx{txn: s.db.NewTransaction(false), pages: &s.pages}
-	defer s.release()
+	tx := &Tx{txn: s.db.NewTransaction(false), st: s}
 	defer tx.txn.Discard()
 	return fn(tx)
 }
@@ -55,7 +54,7 @@ func (s *Store) View(fn func(tx *Tx) error) error {
 // Snapshot returns a transaction that can only read, for longer than a function
 // takes. The caller ends it by done.
 func (s *Store) Snapshot() (tx *Tx, done func()) {
-	tx = &Tx{txn: s.db.NewTransaction(false), pages: &s.pages}
+	tx = &Tx{txn: s.db.NewTransaction(false), st: s}
 	return tx, tx.txn.Discard
 }
 
@@ -75,7 +74,7 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read store: %w", err)
 	}
-	tx.pages.read(len(v))
+	tx.st.hasRead(len(v))
 	return v, nil
 }
 
@@ -91,12 +90,14 @@ func (tx *Tx) Read(key []byte, fn func(value []byte) error) error {
 		return fmt.Errorf("read store: %w", err)
 	}
 	var failed error // fn's own, which is not the store's
+	size := 0
 	if err := item.Value(func(v []byte) error {
-		failed = fn(v)
+		size, failed = len(v), fn(v)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("read store: %w", err)
 	}
+	tx.st.hasRead(size)
 	return failed
 }
 
@@ -117,7 +118,7 @@ func (tx *Tx) Has(key []byte) (bool, error) {
 // thousand entries; larger values count only by their keys.
 func (tx *Tx) Set(key, value []byte) error {
 	tx.writes++
-	tx.pages.wrote(len(value))
+	tx.st.pages.wrote(len(value))
 	if err := tx.txn.Set(key, value); err != nil {
 		return fmt.Errorf("write store: %w", err)
 	}
