@@ -15,13 +15,14 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script: the command line as a user meets it.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	world := newSharedWorld(t)
+	world, fast := newSharedWorld(t), newSharedWorld(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitfile": waitFile, "waitdaemon": waitDaemon, "json": jsonValue,
 			"freeports": freePorts, "listen": listen, "sendmail": sendMail, "waitmail": waitMail,
 			"waitflags": waitFlags, "socksproxy": socksProxy, "waitreason": waitReason, "world": world.command,
+			"alarmed": fast.alarmed,
 		},
 		RequireExplicitExec: true,
 	})

@@ -25,9 +25,9 @@ import (
 
 // The commands of the scripts, beside those of testscript.
 
-// patience is longer than anything in a script takes: a mail to someone new takes
-// nine seconds, on a machine that does nothing else.
-const patience = 90 * time.Second
+// patience is longer than anything in a script takes on a busy machine: a mail to
+// someone new takes nine seconds on one that does nothing else.
+const patience = 4 * time.Minute
 
 func usage(ts *testscript.TestScript, neg bool, args []string, n int, text string) {
 	if neg || len(args) != n {

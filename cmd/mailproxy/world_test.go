@@ -15,6 +15,7 @@ import (
 	"mailproxy/internal/demo"
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
+	"mailproxy/spool"
 )
 
 // A sharedWorld is one running network with one daemon and its two accounts, for all
@@ -22,6 +23,7 @@ import (
 // the first of them asks.
 type sharedWorld struct {
 	dir  string
+	fast bool // epochs of seconds
 	once sync.Once
 	err  error
 
@@ -44,8 +46,13 @@ func newSharedWorld(t *testing.T) *sharedWorld {
 
 func (s *sharedWorld) start() error {
 	const local = "127.0.0.1:0"
+	parameters := directory.DefaultParameters()
+	if s.fast {
+		parameters = parameters.Scaled(8)
+		parameters.Epoch = directory.Duration(120 * time.Duration(parameters.MixDelay)) // the shortest
+	}
 	w, err := demo.Start(demo.Config{
-		Dir: s.dir, Parameters: directory.DefaultParameters(), Receipts: true,
+		Dir: s.dir, Parameters: parameters, Receipts: true,
 		Listen: proxy.ListenConfig{SMTP: local, IMAP: local, POP3: local, SMTPS: local, IMAPS: local, POP3S: local},
 	})
 	if err != nil {
@@ -109,4 +116,19 @@ func (s *sharedWorld) command(ts *testscript.TestScript, neg bool, args []string
 	ts.Setenv("SMTP", s.world.Daemon.Address("smtp").String())
 	ts.Setenv("IMAP", s.world.Daemon.Address("imap").String())
 	ts.Setenv("CA", s.world.Daemon.CAFile())
+}
+
+// alarmed is "alarmed": it starts a fast world, has bob's provider revoke his keys, and
+// waits for the alarm, whose id it puts into ALARM.
+func (s *sharedWorld) alarmed(ts *testscript.TestScript, neg bool, args []string) {
+	s.fast = true
+	s.command(ts, neg, args)
+	alarms := func() []proxy.Alarm { return s.world.Daemon.Status().Alarms }
+	// A log that his daemon has seen him in is what it can miss him from.
+	wait(ts, "bob's own look-up", func() bool {
+		return s.world.Spools["south.test"].Answers(spool.TypeLookup, spool.StatusOK) > 0
+	})
+	ts.Check(s.world.Store("south.test").Revoke(context.Background(), "bob", false, time.Now()))
+	wait(ts, "an alarm", func() bool { return len(alarms()) > 0 })
+	ts.Setenv("ALARM", alarms()[0].ID)
 }

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"mailproxy/mixclient"
@@ -171,6 +172,11 @@ func (w *World) start() error {
 
 // Client returns the engine of one of the two.
 func (w *World) Client(address string) *builtin.Client { return w.clients[address] }
+
+// Store returns what a provider keeps, for tests of what goes wrong there.
+func (w *World) Store(domain string) *badgerstore.Store {
+	return w.stores[slices.Index(Providers, domain)]
+}
 
 // accounts makes the two accounts, or finds their passwords in a directory that
 // was used before.

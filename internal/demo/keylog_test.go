@@ -130,8 +130,7 @@ func TestProviderThatLies(t *testing.T) {
 		t.Errorf("%d mails delivered from somebody who is in doubt", n)
 	}
 
-	store := w.stores[slices.Index(Providers, "south.test")]
-	if err := store.Revoke(t.Context(), "bob", false, time.Now()); err != nil {
+	if err := w.Store("south.test").Revoke(t.Context(), "bob", false, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "bob's alarm", func() bool { return len(w.Daemon.Status().Alarms) == 2 })
