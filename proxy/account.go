@@ -19,8 +19,8 @@ import (
 )
 
 // accountVersion is the version of an account's record. Version 1 had no field after
-// Registered.
-const accountVersion = 2
+// Registered, version 2 none after Ending.
+const accountVersion = 3
 
 // Cost of Argon2id (RFC 9106 section 4 recommends more memory; a password that
 // we made has 100 bits, and one that the user chose guards a loopback port).
@@ -41,6 +41,10 @@ type accountRecord struct {
 	Registered  bool   `cbor:"6,keyasint,omitempty"`
 	Invite      []byte `cbor:"7,keyasint,omitempty"` // to register with
 	Ending      Ending `cbor:"8,keyasint,omitempty"`
+	// Owner is the account whose alias this is, empty for an account. An alias has no
+	// password and no folders.
+	Owner    string `cbor:"9,keyasint,omitempty"`
+	Retiring bool   `cbor:"10,keyasint,omitempty"` // it is to be taken back at a random time
 }
 
 // An Ending says how far an account is taken back.

@@ -39,31 +39,30 @@ func (s sending) Sender() (seal.Sender, error) {
 	return s.keys.Sender(), nil
 }
 
-func (s sending) Clean(message io.Reader) (*outbox.Cleaned, error) {
+func (s sending) Clean(message io.Reader, to *outbox.Submission) (*outbox.Cleaned, error) {
 	s.mu.Lock()
 	name := s.record.DisplayName
 	s.mu.Unlock()
-	mail, err := s.d.mail.Account(s.keys.Address())
+	mail, err := s.d.mail.Account(s.home())
 	if err != nil {
 		return nil, err
 	}
+	known := s.threads(mail)
 	result, rewritten, err := headers.Rewrite(message, headers.Policy{
 		Sender: headers.Mailbox{Address: s.keys.Address(), Name: name},
-		Seen: func(id string) bool {
-			seen, err := mail.HasMessageID(id)
-			if err != nil {
-				s.d.log.Error("proxy: message ids cannot be read", "err", err)
-			}
-			return seen
-		},
-		SentAs: s.otherID(mail.SentAs),
+		Seen:   known.seen,
+		SentAs: known.sentAs,
 		Now:    s.d.opt.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
+	if err := s.unlinked(result, to, known); err != nil {
+		return nil, err
+	}
 	return &outbox.Cleaned{
 		Message: rewritten, OriginalID: result.OriginalMessageID,
+		Note: func(tx *store.Tx) error { return s.noteThread(tx, result.MessageID) },
 		Accepted: func() {
 			if result.Leaks == 0 {
 				return
@@ -256,21 +255,27 @@ var senderKeywords = map[contacts.State]string{
 	contacts.StateVerified: mailbox.KeywordVerified, contacts.StateChanged: mailbox.KeywordChanged,
 }
 
-func (r receiving) Receive(content io.Reader, sender string, known contacts.State) (io.Reader, []string, error) {
+func (r receiving) Receive(content io.Reader, sender string, known contacts.State) (*inbox.Received, error) {
 	by := headers.Seal{Address: sender, State: headers.State(known.String())}
-	if mail, err := r.d.mail.Account(r.keys.Address()); err == nil { // else there is no mail to answer
+	if mail, err := r.d.mail.Account(r.home()); err == nil { // else there is no mail to answer
 		by.SentFrom = r.otherID(mail.SentFrom)
+	}
+	if r.owner != "" {
+		by.DeliveredTo = r.keys.Address()
 	}
 	arrived, mail, err := headers.Arrive(content, by)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	keyword := senderKeywords[known]
 	if !arrived.FromMatches {
 		// A list of mails shows From: it is not to look as if that were vouched for.
 		keyword = mailbox.KeywordOther
 	}
-	return mail, []string{keyword}, nil
+	return &inbox.Received{
+		Mail: mail, Keywords: []string{keyword},
+		Note: func(tx *store.Tx) error { return r.noteThread(tx, arrived.MessageID) },
+	}, nil
 }
 
 func (r receiving) Confirm(tx *store.Tx, from string, id seal.ID) error {

@@ -71,7 +71,7 @@ func (d *Daemon) theAccount(name string) (*account, error) {
 	if name == "" {
 		var found *account
 		for _, a := range d.list() {
-			if a.ending() == Deleted {
+			if a.ending() == Deleted || a.owner != "" {
 				continue
 			}
 			if found != nil {

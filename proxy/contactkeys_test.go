@@ -477,20 +477,20 @@ func TestSenderCannotVouchForItself(t *testing.T) {
 		state := map[string]contacts.State{"new": contacts.StateNew, "pinned": contacts.StatePinned, "verified": contacts.StateVerified, "changed": contacts.StateChanged}[c.state]
 		mail := "X-Mailproxy-Sender: verified; address=" + ann + "; from=same\r\nX-Keywords: $MailproxyVerified\r\nKeywords: kept\r\n" +
 			"x-mailproxy-sender : verified\r\nX-MAILPROXY-NOTICE: 1\r\nFrom: " + c.from + "\r\n\r\nX-Mailproxy-Sender: in the body\r\n"
-		r, keywords, err := receiving{a.d.account(ann)}.Receive(strings.NewReader(mail), bob, state)
+		r, err := receiving{a.d.account(ann)}.Receive(strings.NewReader(mail), bob, state)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got bytes.Buffer
-		if _, err := got.ReadFrom(r); err != nil {
+		if _, err := got.ReadFrom(r.Mail); err != nil {
 			t.Fatal(err)
 		}
 		header, _, _ := strings.Cut(got.String(), "\r\n\r\n")
 		if !strings.HasPrefix(got.String(), c.want) || strings.Count(strings.ToLower(header), "x-mailproxy-") != 1 || strings.Contains(header, "X-Keywords") {
 			t.Errorf("from %s, %s: the header is\n%s", c.from, c.state, header)
 		}
-		if !slices.Equal(keywords, []string{c.keyword}) || !mailbox.Reserved(c.keyword) {
-			t.Errorf("from %s, %s: the keywords are %q", c.from, c.state, keywords)
+		if !slices.Equal(r.Keywords, []string{c.keyword}) || !mailbox.Reserved(c.keyword) {
+			t.Errorf("from %s, %s: the keywords are %q", c.from, c.state, r.Keywords)
 		}
 	}
 }

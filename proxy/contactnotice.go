@@ -106,7 +106,7 @@ func (a *account) tell(w report.Warning, flags []string, told func(tx *store.Tx)
 	if err != nil {
 		return fmt.Errorf("tell of a contact's key: %w", err)
 	}
-	mail, err := a.d.mail.Account(w.To)
+	mail, err := a.d.mail.Account(a.home())
 	if err != nil {
 		return fmt.Errorf("tell of a contact's key: %w", err)
 	}

@@ -84,6 +84,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	})
 	d.handleQueue(mux)
 	d.handleContacts(mux)
+	d.handleAliases(mux)
 	d.handlePage(mux)
 	mux.HandleFunc("POST "+pathAlarm, func(w http.ResponseWriter, r *http.Request) {
 		d.answer(w, struct{}{}, d.dismissFromControl(r))

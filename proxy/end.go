@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailproxy/internal/address"
@@ -51,6 +52,11 @@ func (d *Daemon) End(ctx context.Context, in EndAccount) error {
 	switch {
 	case a == nil: // another was faster
 		return nil
+	case a.owner != "":
+		return fmt.Errorf("%s account %s: it is an alias of %s; \"mailproxy alias retire %s\" takes it back", doing, canonical, a.owner, canonical)
+	case len(d.liveAliases(canonical)) > 0:
+		return fmt.Errorf("%s account %s: it has aliases, whose mail comes into its mailbox; retire them first (\"mailproxy alias list\"): %s",
+			doing, canonical, strings.Join(d.liveAliases(canonical), ", "))
 	case a.ending() == Deleted && !in.Mail:
 		return fmt.Errorf("%s account %s: it was deleted before; to remove its mail too, say so with --mail", doing, canonical)
 	case a.ending() != Deleted:
@@ -107,14 +113,9 @@ func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) erro
 	default:
 		return fmt.Errorf("%w; nothing is erased here", explain(err, a.keys.Address()))
 	}
-	a.mu.Lock()
-	record := *a.record
-	a.mu.Unlock()
-	record.Ending = max(record.Ending, Revoked)
-	if err := d.store.Update(record.put); err != nil {
+	if err := a.changeRecord(func(r *accountRecord) { r.Ending = max(r.Ending, Revoked) }); err != nil {
 		return fmt.Errorf("note what the provider has done: %w", err)
 	}
-	a.setRecord(&record)
 	return nil
 }
 
@@ -153,6 +154,9 @@ func (d *Daemon) eraseAccount(a *account, mail bool) error {
 		return err
 	}
 	if err := d.mail.DeleteAccount(record.Address); err != nil && !errors.Is(err, mailbox.ErrNoAccount) {
+		return err
+	}
+	if err := d.forgetAliases(record.Address); err != nil {
 		return err
 	}
 	if err := d.store.Update(func(tx *store.Tx) error { return tx.Delete(accountKey(record.Address)) }); err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,13 +40,16 @@ type engine struct {
 	network mixclient.Network
 	replies chan func() // to be stored one after the other
 
-	mu       sync.Mutex // guards accounts
+	mu       sync.Mutex // guards all below
 	accounts []*account // those that are registered
+	places   int        // among how many the read slots are split at least: see places
 }
 
 // account is one account while the daemon runs.
 type account struct {
 	d       *Daemon
+	owner   string        // of an alias, else empty; never changes, as shift
+	shift   time.Duration // of its requests' clock: see clockShift
 	keys    *keys.Account
 	book    *contacts.Book
 	network mixclient.Network
@@ -68,6 +72,8 @@ type account struct {
 	stop      context.CancelFunc // ends run; nil before start
 	stopped   chan struct{}      // closed when run has ended
 
+	recording sync.Mutex // lets one change of record be written at a time; taken before mu
+
 	telling sync.Mutex // lets one warning of leaks be written at a time; taken before mu
 
 	mu        sync.Mutex // guards all below
@@ -80,7 +86,7 @@ type account struct {
 // loadAccount reads an account's keys and inbox. It starts nothing.
 func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
 	a := &account{
-		d: d, record: r, network: d.opt.Network(r.Address),
+		d: d, record: r, owner: r.Owner, network: d.opt.Network(cmp.Or(r.Owner, r.Address)),
 		registered: make(chan struct{}), refused: make(chan error, 1),
 		rekeyed: make(chan struct{}, 1), keysMoved: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
@@ -97,6 +103,7 @@ func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
 	if a.keys, err = keys.Load(d.store, r.Address, d.opt.Now); err != nil {
 		return nil, fmt.Errorf("load account %s: %w", r.Address, err)
 	}
+	a.shift = clockShift(a.keys)
 	if a.book, err = contacts.NewBook(r.Address, d.opt.Now); err != nil {
 		return nil, fmt.Errorf("load account %s: %w", r.Address, err)
 	}
@@ -106,7 +113,7 @@ func (d *Daemon) loadAccount(r *accountRecord) (*account, error) {
 // start begins to register, read and send for an account. d.starting is held.
 func (d *Daemon) start(a *account) error {
 	box, err := inbox.Open(inbox.Config{
-		Store: d.store, Mailbox: d.mail, Account: receiving{a}, Now: d.opt.Now,
+		Store: d.store, Mailbox: d.mail, Into: a.home(), Account: receiving{a}, Now: d.opt.Now,
 		Observe: d.opt.Observe, Logger: d.log,
 	})
 	if err != nil {
@@ -129,8 +136,12 @@ func (d *Daemon) start(a *account) error {
 		d.wg.Go(func() { d.logs.Run(d.ctx, e.network, func() []string { return d.providersOn(e.network) }) })
 		e.network.SetReads(e.next)
 	}
+	e.reserve(d.places(e.network))
 	var ctx context.Context
 	ctx, a.stop = context.WithCancel(d.ctx)
+	if a.record.Retiring && a.record.Ending != Deleted {
+		d.wg.Go(func() { d.retireLater(a) })
+	}
 	if a.record.Ending != Active && !a.record.Registered {
 		close(a.stopped) // it was given up before its provider took it
 		return nil
@@ -145,17 +156,23 @@ func (d *Daemon) start(a *account) error {
 	return nil
 }
 
-// next fills a read slot: with a read of one account's spool, picked at random.
-// It is called by the engine and returns at once.
+// next fills a read slot: with a read of one account's spool, picked at random, or
+// with none if the place that was picked is nobody's. It is called by the engine and
+// returns at once.
 func (e *engine) next() (mixclient.Read, bool) {
 	e.mu.Lock()
 	if len(e.accounts) == 0 {
 		e.mu.Unlock()
 		return mixclient.Read{}, false
 	}
-	a := e.accounts[rand.N(len(e.accounts))]
+	place := rand.N(max(len(e.accounts), e.places))
+	if place >= len(e.accounts) {
+		e.mu.Unlock()
+		return mixclient.Read{}, false
+	}
+	a := e.accounts[place]
 	e.mu.Unlock()
-	request, done := a.reader.Next(a.d.opt.Now())
+	request, done := a.reader.Next(a.clock())
 	return mixclient.Read{To: a.service, Request: request, Done: func(reply []byte, t mixclient.Timing, err error) {
 		f := func() {
 			a.timing = t
@@ -197,7 +214,8 @@ func (a *account) deliver(_ uint64, block []byte) error {
 // run registers the account, then keeps its bundle current and its inbox tidy,
 // until ctx ends.
 func (a *account) run(ctx context.Context, e *engine) {
-	if !a.begin(ctx) {
+	publishFrom, ok := a.apart(ctx)
+	if !ok || !a.begin(ctx) {
 		return
 	}
 	e.mu.Lock()
@@ -207,7 +225,9 @@ func (a *account) run(ctx context.Context, e *engine) {
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
-		a.publish(ctx)
+		if !time.Now().Before(publishFrom) {
+			a.publish(ctx)
+		}
 		if err := a.inbox.Tend(); err != nil {
 			a.d.log.Error("proxy: inbox", "err", err)
 		}
@@ -305,11 +325,9 @@ func (a *account) register(ctx context.Context) error {
 		}
 		// The invitation is kept: a provider that restores a backup from before may
 		// have to be shown it once more.
-		record.Registered = true
-		if err := a.d.store.Update(record.put); err != nil {
+		if err := a.changeRecord(func(r *accountRecord) { r.Registered = true }); err != nil {
 			return fmt.Errorf("note the registration: %w", err)
 		}
-		a.setRecord(&record)
 		close(a.registered)
 	}
 	cursor, err := a.inbox.Cursor()
@@ -324,7 +342,7 @@ func (a *account) register(ctx context.Context) error {
 }
 
 func (a *account) signing() client.Signing {
-	return client.Signing{Instance: spool.Instance(a.keys.Instance()), Nonce: a.keys.Nonce, Now: a.d.opt.Now}
+	return client.Signing{Instance: spool.Instance(a.keys.Instance()), Nonce: a.keys.Nonce, Now: a.clock}
 }
 
 func (a *account) client() *client.Client { return a.clientOf(a.service) }
@@ -368,6 +386,21 @@ func (a *account) setProblem(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.problem = err
+}
+
+// changeRecord changes the account's record, durable when it returns nil.
+func (a *account) changeRecord(change func(r *accountRecord)) error {
+	a.recording.Lock()
+	defer a.recording.Unlock()
+	a.mu.Lock()
+	record := *a.record
+	a.mu.Unlock()
+	change(&record)
+	if err := a.d.store.Update(record.put); err != nil {
+		return err
+	}
+	a.setRecord(&record)
+	return nil
 }
 
 func (a *account) setRecord(r *accountRecord) {

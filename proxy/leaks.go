@@ -70,7 +70,7 @@ func (s sending) tellLeaks(found headers.Leaks) error {
 	if err != nil {
 		return fmt.Errorf("warn of leaks: %w", err)
 	}
-	mail, err := s.d.mail.Account(addr)
+	mail, err := s.d.mail.Account(s.home())
 	if err != nil {
 		return fmt.Errorf("warn of leaks: %w", err)
 	}

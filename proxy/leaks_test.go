@@ -11,6 +11,7 @@ import (
 	"mailproxy/internal/store"
 	"mailproxy/proxy/headers"
 	"mailproxy/proxy/mailbox"
+	"mailproxy/proxy/outbox"
 )
 
 // inboxOf returns the messages in an account's Inbox.
@@ -52,7 +53,7 @@ func TestLeaksAreToldOncePerKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cleaned, err := sending{d.account(me)}.Clean(bytes.NewReader(msg))
+		cleaned, err := sending{d.account(me)}.Clean(bytes.NewReader(msg), &outbox.Submission{Account: me, From: me, Recipients: []outbox.Recipient{{Address: "bob@north.test"}}})
 		if err != nil {
 			t.Fatal(err)
 		}

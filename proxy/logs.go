@@ -39,7 +39,7 @@ type DismissAlarm struct {
 
 func (d *Daemon) openLogs() (*monitor.Monitor, error) {
 	return monitor.Open(monitor.Config{
-		Store: d.store, Mailbox: d.mail, Own: d.ownKeys, Now: d.opt.Now, Logger: d.log,
+		Store: d.store, Mailbox: d.mail, Own: d.ownKeys, Home: d.homeOf, Now: d.opt.Now, Logger: d.log,
 		Cleared: func(account, addr string) { d.outbox.Release(account, addr) },
 	})
 }

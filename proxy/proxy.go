@@ -49,6 +49,9 @@ type Options struct {
 	// Network returns the engine that carries an account's mail. Accounts may
 	// share one; the daemon closes none.
 	Network func(account string) mixclient.Network
+	// AliasWait is the mean of the random times after which an alias is registered and
+	// taken back; zero means half an hour.
+	AliasWait time.Duration
 	// Receipts says whether senders are told that their mail arrived.
 	Receipts bool
 	// Checks looks at what the daemon does not see of itself, for the status page. It
@@ -165,7 +168,7 @@ func (d *Daemon) open() error {
 		return err
 	}
 	d.outbox, err = outbox.Open(outbox.Config{
-		Store: d.store, Mailbox: d.mail, Account: d.outboxAccount, Times: d.opt.Times,
+		Store: d.store, Mailbox: d.mail, Account: d.outboxAccount, As: d.sendsAs, Home: d.homeOf, Times: d.opt.Times,
 		Now: d.opt.Now, Observe: d.opt.Observe, Logger: d.log,
 	})
 	if err != nil {
@@ -232,7 +235,7 @@ func (d *Daemon) Close() error {
 func (d *Daemon) authenticate(_ context.Context, username, password string) (string, error) {
 	var r *accountRecord
 	if canonical, err := address.Canonical(username); err == nil {
-		if a := d.account(canonical); a != nil {
+		if a := d.account(canonical); a != nil && a.owner == "" {
 			a.mu.Lock()
 			r = a.record
 			a.mu.Unlock()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"mailproxy/internal/address"
 	"mailproxy/mixclient"
@@ -30,6 +31,7 @@ type Arrival = inbox.Arrival
 // AccountStatus describes one account.
 type AccountStatus struct {
 	Address    string `json:"address"`
+	AliasOf    string `json:"alias_of,omitempty"` // the account in whose mailbox its mail is
 	Registered bool   `json:"registered"`
 	Problem    string `json:"problem,omitempty"`
 	Ending     string `json:"ending,omitempty"` // "revoked" or "deleted"
@@ -71,7 +73,7 @@ func (d *Daemon) Status() Status {
 	s.Paying = d.outbox.Payments()
 	s.Sending = d.outbox.Sending()
 	carried := map[mixclient.Network]AccountStatus{}
-	for _, a := range d.list() {
+	for _, a := range d.listed() {
 		st := a.status()
 		if st.Ending == Deleted.String() {
 			s.Accounts = append(s.Accounts, st) // no network carries it
@@ -103,9 +105,20 @@ func (a *account) heldFrom() map[string]int {
 	return map[string]int{}
 }
 
+// listed returns the accounts, then the aliases that are not retired.
+func (d *Daemon) listed() []*account {
+	list := slices.DeleteFunc(d.list(), func(a *account) bool { return a.owner != "" })
+	for _, a := range d.aliases("") {
+		if a.ending() != Deleted {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
 func (a *account) status() AccountStatus {
 	a.mu.Lock()
-	s := AccountStatus{Address: a.record.Address, Registered: a.record.Registered}
+	s := AccountStatus{Address: a.record.Address, AliasOf: a.owner, Registered: a.record.Registered}
 	if a.problem != nil {
 		s.Problem = a.problem.Error()
 	}

@@ -81,7 +81,7 @@ func (a *accountListCmd) Run(ctx context.Context) error {
 		fmt.Println("no accounts")
 	}
 	for _, account := range s.Accounts {
-		fmt.Println(account.Address, accountState(account))
+		fmt.Println(account.Address, accountState(account)+aliasNote(account))
 	}
 	return nil
 }

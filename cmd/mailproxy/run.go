@@ -288,7 +288,7 @@ func (s *statusCmd) Run(ctx context.Context) error {
 	printAlarms(st.Alarms)
 	for _, a := range st.Accounts {
 		n := a.Network
-		fmt.Printf("\n%s %s\n", a.Address, accountState(a))
+		fmt.Printf("\n%s %s%s\n", a.Address, accountState(a), aliasNote(a))
 		if a.Ending == proxy.Deleted.String() {
 			continue
 		}

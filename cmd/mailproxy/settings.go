@@ -67,10 +67,10 @@ func (f configFlag) theSettings(ctx context.Context, addr string) (proxy.MailSet
 func chosen(all []proxy.AccountStatus, addr string) ([]string, error) {
 	var list []string
 	for _, a := range all {
-		if a.Ending != proxy.Deleted.String() {
+		if a.Ending != proxy.Deleted.String() && a.AliasOf == "" {
 			list = append(list, a.Address)
 		}
-		if a.Address == addr {
+		if a.Address == addr && a.AliasOf == "" {
 			return []string{addr}, nil
 		}
 	}

@@ -51,7 +51,8 @@ type Config struct {
 	Policy     *server.Policy // of both providers; nil: that of Policy
 	Listen     proxy.ListenConfig
 	Receipts   bool
-	FreePorts  bool // take another port where one is taken, and tell Taken
+	AliasWait  time.Duration // as proxy.Options has it
+	FreePorts  bool          // take another port where one is taken, and tell Taken
 	Taken      func(taken *ports.TakenError, instead string)
 	Observe    progress.Func
 	Logger     *slog.Logger
@@ -162,7 +163,7 @@ func (w *World) start() error {
 			}
 			return nil // not a nil *builtin.Client in an interface
 		},
-		Times: w.cfg.Times, Observe: w.cfg.Observe, Logger: w.cfg.Logger, Now: w.cfg.Now,
+		Times: w.cfg.Times, AliasWait: w.cfg.AliasWait, Observe: w.cfg.Observe, Logger: w.cfg.Logger, Now: w.cfg.Now,
 	})
 	if err != nil {
 		return err

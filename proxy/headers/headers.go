@@ -74,6 +74,10 @@ type Result struct {
 	OriginalMessageID string
 	From              string   // the address the mail is from: the account's or an alias
 	To, Cc, Bcc       []string // addresses found in these fields
+	ReplyTo           []string
+	// InReplyTo and References are the message ids in these fields, as the mail program
+	// wrote them, without angle brackets.
+	InReplyTo, References []string
 	// Leaks says what the body repeats that the header must not have, once the
 	// message has been read to its end.
 	Leaks Leaks

@@ -33,6 +33,9 @@ const (
 type Seal struct {
 	Address string // the address whose key sealed it
 	State   State
+	// DeliveredTo is the address at which the mail came in, if it is not the one of the
+	// mailbox: it becomes a field Delivered-To. Empty for none.
+	DeliveredTo string
 	// SentFrom returns the message id by which the account's mail programs may know
 	// the mail that went out as messageID, or false. Nil means that there are none.
 	SentFrom func(messageID string) (string, bool)
@@ -44,6 +47,9 @@ type Arrived struct {
 	// FromMatches says that From names the address that sealed the mail, and no
 	// other: what a mail program shows as its sender is true.
 	FromMatches bool
+	// MessageID is the first message id of its Message-ID field, without angle brackets,
+	// or empty.
+	MessageID string
 	// Damaged says that the header had a line that is no field. All from that line
 	// on has become body, so that nothing is lost and nothing in it is believed.
 	Damaged bool
@@ -108,6 +114,12 @@ func Arrive(msg io.Reader, s Seal) (*Arrived, io.Reader, error) {
 	}
 	var w bytes.Buffer
 	fmt.Fprintf(&w, "%s: %s; address=%s; from=%s\r\n", SenderField, s.State, s.Address, from)
+	if s.DeliveredTo != "" {
+		fmt.Fprintf(&w, "Delivered-To: %s\r\n", s.DeliveredTo)
+	}
+	if ids := messageIDs((&writer{fields: fields}).first("message-id")); len(ids) > 0 {
+		a.MessageID = ids[0]
+	}
 	references := s.references(fields)
 	for _, f := range fields {
 		if !isReceiverOnly(f.key) && (references == "" || f.key != "references") {

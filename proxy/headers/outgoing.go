@@ -94,7 +94,8 @@ func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
 	r.To, r.Cc, r.Bcc = w.addresses("to"), w.addresses("cc"), w.addresses("bcc")
 	w.addressList("To", r.To)
 	w.addressList("Cc", r.Cc)
-	w.addressList("Reply-To", w.addresses("reply-to"))
+	r.ReplyTo = w.addresses("reply-to")
+	w.addressList("Reply-To", r.ReplyTo)
 	w.copyFirst("Subject")
 	w.line("Date", []string{date(w, p).Format("Mon, 02 Jan 2006 15:04:05 -0700")})
 
@@ -105,6 +106,7 @@ func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
 	if ids := messageIDs(w.first("message-id")); len(ids) > 0 {
 		r.OriginalMessageID = ids[0]
 	}
+	r.InReplyTo, r.References = messageIDs(w.first("in-reply-to")), messageIDs(w.first("references"))
 	for _, name := range []string{"In-Reply-To", "References"} {
 		var ids []string
 		for _, id := range messageIDs(w.first(strings.ToLower(name))) {

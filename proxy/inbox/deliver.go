@@ -131,7 +131,7 @@ func (in *Inbox) place(id seal.ID, p *partial, opened *seal.Assembly, known cont
 
 func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known contacts.State) error {
 	sender := opened.Sender.Address
-	staged, keywords, err := in.stage(opened, sender, known)
+	staged, received, err := in.stage(opened, sender, known)
 	if err != nil {
 		return fmt.Errorf("store mail: %w", err)
 	}
@@ -139,7 +139,12 @@ func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known 
 		if err := in.cfg.Account.Receipt(tx, sender, id); err != nil {
 			return err
 		}
-		_, err := in.mail.DeliverTx(tx, "INBOX", staged, keywords, in.cfg.Now())
+		if received.Note != nil {
+			if err := received.Note(tx); err != nil {
+				return err
+			}
+		}
+		_, err := in.mail.DeliverTx(tx, "INBOX", staged, received.Keywords, in.cfg.Now())
 		return err
 	})
 	if err != nil {
@@ -154,16 +159,16 @@ func (in *Inbox) placeMail(id seal.ID, p *partial, opened *seal.Assembly, known 
 }
 
 // stage gives a mail to the mailbox as it comes out of its parts.
-func (in *Inbox) stage(opened *seal.Assembly, sender string, known contacts.State) (staged *mailbox.Staged, keywords []string, err error) {
+func (in *Inbox) stage(opened *seal.Assembly, sender string, known contacts.State) (staged *mailbox.Staged, received *Received, err error) {
 	content, err := opened.Content()
 	if err != nil {
 		return nil, nil, err
 	}
-	received, keywords, err := in.cfg.Account.Receive(content, sender, known)
+	received, err = in.cfg.Account.Receive(content, sender, known)
 	if err == nil {
-		staged, err = in.cfg.Mailbox.StageReader(received)
+		staged, err = in.cfg.Mailbox.StageReader(received.Mail)
 	}
-	return staged, keywords, errors.Join(err, content.Close())
+	return staged, received, errors.Join(err, content.Close())
 }
 
 func (in *Inbox) placeReceipt(id seal.ID, p *partial, opened *seal.Assembly) error {

@@ -8,6 +8,7 @@
 package inbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -55,17 +56,26 @@ type Account interface {
 	// Receive applies the header policy to mail on its way into the mailbox, while it
 	// is read, and says under which keywords it is to be there. All errors are those of
 	// content.
-	Receive(content io.Reader, sender string, known contacts.State) (mail io.Reader, keywords []string, err error)
+	Receive(content io.Reader, sender string, known contacts.State) (*Received, error)
 	// Confirm notes in tx that the recipient from has the message with that id.
 	Confirm(tx *store.Tx, from string, id seal.ID) error
 	// Receipt queues in tx a receipt for a message of to, if the account sends any.
 	Receipt(tx *store.Tx, to string, id seal.ID) error
 }
 
+// A Received mail is one as it is to be kept.
+type Received struct {
+	Mail     io.Reader
+	Keywords []string
+	// Note is called in the transaction that puts it into the mailbox; may be nil.
+	Note func(tx *store.Tx) error
+}
+
 // Config says what an inbox works with.
 type Config struct {
 	Store   *store.Store
 	Mailbox *mailbox.Store
+	Into    string // the account of the mailbox that mail goes to; empty: Account's address
 	Account Account
 	Now     func() time.Time
 	Observe progress.Func // may be nil
@@ -127,7 +137,7 @@ func Open(cfg Config) (*Inbox, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	mail, err := cfg.Mailbox.Account(cfg.Account.Address())
+	mail, err := cfg.Mailbox.Account(cmp.Or(cfg.Into, cfg.Account.Address()))
 	if err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}

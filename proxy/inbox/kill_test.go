@@ -83,8 +83,8 @@ func (r *receiver) Judge(tx *store.Tx, sender string, identity []byte, fetches u
 
 func (r *receiver) Refused(tx *store.Tx, sender string) error { return r.book.Drop(tx, sender) }
 
-func (r *receiver) Receive(content io.Reader, _ string, _ contacts.State) (io.Reader, []string, error) {
-	return content, nil, nil
+func (r *receiver) Receive(content io.Reader, _ string, _ contacts.State) (*Received, error) {
+	return &Received{Mail: content}, nil
 }
 
 func (r *receiver) Confirm(*store.Tx, string, seal.ID) error { return nil }

@@ -228,7 +228,7 @@ func (m *Monitor) discard(letters []letter) (err error) {
 // write stages the messages about an alarm.
 func (m *Monitor) write(a *Alarm) (letters []letter, err error) {
 	for _, address := range a.Accounts {
-		account, err := m.cfg.Mailbox.Account(address)
+		account, err := m.cfg.Mailbox.Account(m.cfg.Home(address))
 		if errors.Is(err, mailbox.ErrNoAccount) {
 			continue // it was removed
 		}

@@ -71,6 +71,9 @@ type Config struct {
 	// Own returns this daemon's accounts at a provider that it has registered and
 	// not taken back: address and identity key. It must return at once.
 	Own func(provider string) map[string][32]byte
+	// Home returns the account in whose mailbox warnings to one of the daemon's addresses
+	// go; nil where that is the address itself.
+	Home func(address string) string
 	// Cleared is told that an address is not doubted any more, for each account
 	// that had it looked up.
 	Cleared func(account, address string)
@@ -105,6 +108,9 @@ func Open(cfg Config) (*Monitor, error) {
 	}
 	if cfg.Cleared == nil {
 		cfg.Cleared = func(string, string) {}
+	}
+	if cfg.Home == nil {
+		cfg.Home = func(address string) string { return address }
 	}
 	m := &Monitor{
 		cfg: cfg, log: cfg.Logger, providers: map[string]*provider{}, alarms: map[string]Alarm{},

@@ -27,15 +27,15 @@ const (
 // time. When it returns nil, the message is on disk, synced. The error is a
 // *refusal.Error, or the reader's; then nothing is kept.
 func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error {
-	a, ok := o.cfg.Account(s.Account)
-	if !ok {
-		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", s.Account)
+	a, err := o.sender(s.Account, s.From)
+	if err != nil {
+		return err
 	}
 	rs, err := recipientsOf(s)
 	if err != nil {
 		return err
 	}
-	clean, err := a.Clean(&bounded{r: msg, left: MaxMessage})
+	clean, err := a.Clean(&bounded{r: msg, left: MaxMessage}, s)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,14 @@ func (in *intake) take(s *Submission, clean *Cleaned, m *message, rs []recipient
 		}
 	}
 	err = in.o.putSent(m.Account, sent, func(show func(tx *store.Tx) error) error {
-		return in.o.cfg.Store.Update(func(tx *store.Tx) error { return in.acceptTx(tx, m, rs, show) })
+		return in.o.cfg.Store.Update(func(tx *store.Tx) error {
+			if clean.Note != nil {
+				if err := clean.Note(tx); err != nil {
+					return err
+				}
+			}
+			return in.acceptTx(tx, m, rs, show)
+		})
 	})
 	if err != nil {
 		return err

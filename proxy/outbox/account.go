@@ -24,7 +24,7 @@ type Account interface {
 	Network() mixclient.Network
 	// Clean applies the header policy to a message while that is read. Its error, and
 	// that of reading what it returns, is a *refusal.Error or the message's own.
-	Clean(message io.Reader) (*Cleaned, error)
+	Clean(message io.Reader, s *Submission) (*Cleaned, error)
 	// Sender returns the keys to authenticate with.
 	Sender() (seal.Sender, error)
 	// Bundle returns the key bundle to seal to, if a fresh one is known. It
@@ -56,6 +56,8 @@ type Cleaned struct {
 	Message io.Reader
 	// OriginalID is the Message-ID by which the mail program knows it; may be empty.
 	OriginalID string
+	// Note is called in the transaction that accepts the message; may be nil.
+	Note func(tx *store.Tx) error
 	// Accepted is called once the message was read to io.EOF and accepted; may be nil.
 	Accepted func()
 }

@@ -35,11 +35,13 @@ type writer struct {
 	learns, seals []error
 }
 
-func (w *writer) Address() string                           { return w.keys.Address() }
-func (w *writer) Owns(a string) bool                        { return a == w.Address() }
-func (w *writer) Network() mixclient.Network                { return w.network }
-func (w *writer) Clean(message io.Reader) (*Cleaned, error) { return &Cleaned{Message: message}, nil }
-func (w *writer) Sender() (seal.Sender, error)              { return w.keys.Sender(), nil }
+func (w *writer) Address() string            { return w.keys.Address() }
+func (w *writer) Owns(a string) bool         { return a == w.Address() }
+func (w *writer) Network() mixclient.Network { return w.network }
+func (w *writer) Clean(message io.Reader, _ *Submission) (*Cleaned, error) {
+	return &Cleaned{Message: message}, nil
+}
+func (w *writer) Sender() (seal.Sender, error) { return w.keys.Sender(), nil }
 
 func (w *writer) Bundle(a string) (*spool.Bundle, error) {
 	w.mu.Lock()

@@ -101,7 +101,7 @@ func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) er
 	if f.silent {
 		return o.cfg.Store.Update(func(tx *store.Tx) error { return o.endTx(tx, id, number, m, r, f) })
 	}
-	account, err := o.cfg.Mailbox.Account(m.Account)
+	account, err := o.folders(m.Account)
 	if err != nil {
 		return fmt.Errorf("report to the sender: %w", err)
 	}

@@ -75,6 +75,12 @@ type Config struct {
 	Mailbox *mailbox.Store // where reports go
 	// Account finds an account of this daemon by its address, or returns false.
 	Account func(address string) (Account, bool)
+	// As finds what else an account may send as: nil and no error for what it may not.
+	// Its error is a *refusal.Error. As may be nil.
+	As func(account, from string) (Account, error)
+	// Home returns the account in whose folders the mail of an address is kept; nil
+	// where that is the address itself.
+	Home    func(address string) string
 	Times   Times
 	Now     func() time.Time
 	Observe progress.Func // may be nil
@@ -102,6 +108,9 @@ func Open(cfg Config) (*Outbox, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Home == nil {
+		cfg.Home = func(address string) string { return address }
 	}
 	o := &Outbox{cfg: cfg, log: cfg.Logger, jobs: map[ID]*job{}, asking: map[lookup]bool{}, wake: make(chan struct{})}
 	if err := o.load(); err != nil {
@@ -228,14 +237,31 @@ func newID(t time.Time) (id ID) {
 // CheckSender says whether account may send as from; an empty from is the null
 // reverse-path. The error is a *refusal.Error.
 func (o *Outbox) CheckSender(_ context.Context, account, from string) error {
+	_, err := o.sender(account, from)
+	return err
+}
+
+// sender returns who sends, with the login of account, as from. The error is a
+// *refusal.Error.
+func (o *Outbox) sender(account, from string) (Account, error) {
 	a, ok := o.cfg.Account(account)
 	if !ok {
-		return refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", account)
+		return nil, refusal.New(550, [3]int{5, 7, 1}, "the account %s is not set up here, or was deleted or revoked", account)
 	}
-	if from != "" && !a.Owns(from) {
-		return refusal.New(553, [3]int{5, 7, 1}, "%s may send as %s only; choose that identity in your mail program", a.Address(), a.Address())
+	if from == "" || a.Owns(from) {
+		return a, nil
 	}
-	return nil
+	if o.cfg.As != nil {
+		if as, err := o.cfg.As(account, from); as != nil || err != nil {
+			return as, err
+		}
+	}
+	return nil, refusal.New(553, [3]int{5, 7, 1}, "%s may send as %s only; choose that identity in your mail program", a.Address(), a.Address())
+}
+
+// folders returns the account of the mailbox in which an address has its mail.
+func (o *Outbox) folders(address string) (*mailbox.Account, error) {
+	return o.cfg.Mailbox.Account(o.cfg.Home(address))
 }
 
 // CheckRecipient says whether rcpt can be tried. It does not wait for the

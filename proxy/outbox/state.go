@@ -110,7 +110,7 @@ func (o *Outbox) markTx(tx *store.Tx, id ID, m *message) error {
 	if m.Kind != seal.KindMail || m.MessageID == "" {
 		return nil
 	}
-	account, err := o.cfg.Mailbox.Account(m.Account)
+	account, err := o.folders(m.Account)
 	if errors.Is(err, mailbox.ErrNoAccount) {
 		return nil // taken back, and its mail with it
 	}
@@ -170,7 +170,7 @@ func (o *Outbox) putSent(account string, sent *mailbox.SentMail, update func(sho
 	if sent == nil {
 		return update(nothing)
 	}
-	a, err := o.cfg.Mailbox.Account(account)
+	a, err := o.folders(account)
 	if errors.Is(err, mailbox.ErrNoAccount) {
 		return update(nothing)
 	}

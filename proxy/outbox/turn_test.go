@@ -65,12 +65,14 @@ type self struct {
 	network mixclient.Network
 }
 
-func (s self) Address() string                           { return s.keys.Address() }
-func (s self) Owns(a string) bool                        { return a == s.Address() }
-func (s self) Network() mixclient.Network                { return s.network }
-func (s self) Clean(message io.Reader) (*Cleaned, error) { return &Cleaned{Message: message}, nil }
-func (s self) Sender() (seal.Sender, error)              { return s.keys.Sender(), nil }
-func (s self) Learn(string, *client.Found) error         { return nil }
+func (s self) Address() string            { return s.keys.Address() }
+func (s self) Owns(a string) bool         { return a == s.Address() }
+func (s self) Network() mixclient.Network { return s.network }
+func (s self) Clean(message io.Reader, _ *Submission) (*Cleaned, error) {
+	return &Cleaned{Message: message}, nil
+}
+func (s self) Sender() (seal.Sender, error)      { return s.keys.Sender(), nil }
+func (s self) Learn(string, *client.Found) error { return nil }
 func (s self) Bundle(a string) (*spool.Bundle, error) {
 	bundle, _ := s.keys.Bundle()
 	return bundle, nil
