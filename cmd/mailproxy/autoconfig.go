@@ -61,7 +61,10 @@ func (c *accountAutoconfigCmd) Run() error {
 			} else {
 				r.Changed, r.err = writeAutoconfig(r.File, domain, servers)
 			}
-			if r.err != nil {
+			switch {
+			case errors.Is(r.err, fs.ErrPermission):
+				r.Problem = "it takes the administrator's rights"
+			case r.err != nil:
 				r.Problem = r.err.Error()
 			}
 			results, problems = append(results, r), errors.Join(problems, r.err)
@@ -144,8 +147,9 @@ func (c *accountAutoconfigCmd) say(results []autoconfigResult, domains []string)
 	again := []string{"mailproxy", "account", "autoconfig"}
 	if c.DefaultPorts {
 		again = append(again, "--default-ports")
+	} else {
+		again = append(again, "--config", "'"+c.Config+"'")
 	}
-	again = append(again, "--config", "'"+c.Config+"'")
 	if c.Remove {
 		again = append(again, "--remove")
 	}
