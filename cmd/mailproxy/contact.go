@@ -9,9 +9,15 @@ import (
 )
 
 type contactCmd struct {
-	List    contactListCmd    `cmd:"" help:"List whom an account knows."`
-	Block   contactBlockCmd   `cmd:"" help:"Have no more mail from somebody: it is dropped unseen."`
-	Unblock contactUnblockCmd `cmd:"" help:"Have mail from somebody again."`
+	List     contactListCmd     `cmd:"" help:"List whom an account knows."`
+	Show     contactShowCmd     `cmd:"" help:"Show the safety number that you compare with somebody, and what waits for a decision."`
+	Verify   contactVerifyCmd   `cmd:"" help:"Compare the safety number, or the QR code, that somebody's mailproxy shows."`
+	Unverify contactUnverifyCmd `cmd:"" help:"Take back that somebody's key was verified."`
+	Accept   contactAcceptCmd   `cmd:"" help:"Accept somebody's changed key without comparing."`
+	Reject   contactRejectCmd   `cmd:"" help:"Keep the key that somebody had, and have mail with the other one dropped."`
+	Forget   contactForgetCmd   `cmd:"" help:"Forget all that is known of somebody's keys: the next one is trusted."`
+	Block    contactBlockCmd    `cmd:"" help:"Have no more mail from somebody: it is dropped unseen."`
+	Unblock  contactUnblockCmd  `cmd:"" help:"Have mail from somebody again."`
 }
 
 type contactFlags struct {
@@ -40,12 +46,24 @@ func (c *contactListCmd) Run(ctx context.Context) error {
 	}
 	for _, contact := range list {
 		fmt.Printf("%s (key %s%s)\n", contact.Address, contact.State, contactNotes(contact))
+		if contact.Other != nil {
+			fmt.Printf("  another key of theirs waits for your decision: mailproxy contact show %s\n", contact.Address)
+		}
 	}
 	return nil
 }
 
 func contactNotes(c proxy.ContactStatus) string {
 	notes := ""
+	if c.Verified && c.State != "verified" {
+		notes += ", was verified"
+	}
+	if c.HeldTo+c.HeldFrom > 0 {
+		notes += fmt.Sprintf(", held: %d to them, %d from them", c.HeldTo, c.HeldFrom)
+	}
+	if c.Dropped > 0 {
+		notes += fmt.Sprintf(", dropped with a false key: %d", c.Dropped)
+	}
 	if c.Blocked {
 		notes += ", blocked"
 	}

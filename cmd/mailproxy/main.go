@@ -21,7 +21,7 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the daemon for your own accounts."`
 	Account accountCmd `cmd:"" help:"Add, list, revoke and delete accounts of the running daemon."`
 	Alias   aliasCmd   `cmd:"" help:"Make, list and retire further addresses that nobody can connect with your account."`
-	Contact contactCmd `cmd:"" help:"List, block and unblock whom your accounts know."`
+	Contact contactCmd `cmd:"" help:"List, verify, decide on and block whom your accounts know."`
 	Queue   queueCmd   `cmd:"" help:"List, show, withdraw and retry mail that is on its way."`
 	Alarm   alarmCmd   `cmd:"" help:"Dismiss what status warns of."`
 	Mailbox mailboxCmd `cmd:"" help:"Check, repair, export and import the mail on this computer."`

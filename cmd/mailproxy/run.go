@@ -293,7 +293,7 @@ func (s *statusCmd) Run(ctx context.Context) error {
 			continue
 		}
 		if a.Held > 0 {
-			fmt.Printf("  %d messages are held: their sender's key changed, or its provider's log does not hold it\n", a.Held)
+			fmt.Printf("  %d messages are held: their sender's key changed, or its provider's log does not hold it (mailproxy contact list)\n", a.Held)
 		}
 		if a.Blocked > 0 {
 			fmt.Printf("  %d mails of contacts that you have blocked were dropped since the start\n", a.Blocked)
