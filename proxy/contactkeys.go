@@ -79,10 +79,11 @@ type DecidedKey struct {
 	Changed bool   `json:"changed"` // false: it was so already
 	// Accepted says that the other key is the contact's from now on.
 	Accepted bool `json:"accepted"`
-	// Released are the mails to the contact that go on, or end with a report.
+	// Released are the mails to the contact that were held, and go on or end with a
+	// report.
 	Released int `json:"released"`
-	// Delivered are the mails of the contact that were held and are in the Inbox now,
-	// Dropped those that were sealed with a key that is not theirs.
+	// Delivered are the mails of the contact that were held for the key and come into
+	// the Inbox now, Dropped those that were sealed with a key that is not theirs.
 	Delivered int `json:"delivered"`
 	Dropped   int `json:"dropped"`
 }
@@ -172,35 +173,50 @@ func (d *Daemon) decide(doing string, in DecideKey, fn func(*store.Tx, *account,
 	if err != nil || len(key) != ed25519.PublicKeySize {
 		return out, explainContact(doing, before.Address, errors.New("the request does not name the key that was shown"))
 	}
-	var after *contacts.Contact
-	err = d.store.Update(func(tx *store.Tx) (err error) {
-		after, err = fn(tx, a, key)
-		return err
-	})
+	out, err = d.change(a, before, func(tx *store.Tx) (*contacts.Contact, error) { return fn(tx, a, key) })
 	if err != nil {
 		return out, explainContact(doing, before.Address, err)
 	}
-	return d.decided(a, before, after), nil
+	return out, nil
 }
 
-// decided has what was held of a contact judged again, and says what came of it. The
-// decision is on disk: should the process die first, the next start does the same.
-func (d *Daemon) decided(a *account, before, after *contacts.Contact) DecidedKey {
-	out := DecidedKey{
-		Account: a.keys.Address(), Address: after.Address, State: after.State.String(), Changed: before.State != after.State,
-		Accepted: !before.Identity.Equal(after.Identity),
+// change changes a contact by fn, has what was held judged again, and says what comes of
+// it. Once fn's change is on disk it is decided: should the process die then, the next
+// start does the rest.
+func (d *Daemon) change(a *account, before *contacts.Contact, fn func(*store.Tx) (*contacts.Contact, error)) (out DecidedKey, err error) {
+	own, in := a.keys.Address(), a.arrivals()
+	// Counted before: others may see the decision, and act by it, as soon as it is there.
+	to, from := d.outbox.HeldTo(own)[before.Address], 0
+	if in != nil && before.Pending != nil {
+		from = in.HeldWith(before.Address, before.Pending)
 	}
-	out.Changed = out.Changed || out.Accepted || before.Verified != after.Verified || before.Pending != nil && after.Pending == nil
-	out.Released = d.outbox.Release(out.Account, out.Address)
-	var err error
-	if in := a.arrivals(); in != nil { // else it is judged when that opens
-		out.Delivered, out.Dropped, err = in.Decided(out.Address)
-	}
+	var after *contacts.Contact
+	err = d.store.Update(func(tx *store.Tx) (err error) {
+		after, err = fn(tx)
+		return err
+	})
 	if err != nil {
-		d.log.Error("proxy: mail that was held could not be delivered yet", "err", err)
+		return out, err
+	}
+	settled := before.Pending != nil && after.Pending == nil
+	out = DecidedKey{
+		Account: own, Address: after.Address, State: after.State.String(), Accepted: !before.Identity.Equal(after.Identity),
+		Changed: settled || before.State != after.State || before.Verified != after.Verified,
+	}
+	switch {
+	case out.Accepted:
+		out.Released, out.Delivered = to, from
+	case settled:
+		out.Released, out.Dropped = to, from
+	}
+	d.outbox.Release(own, out.Address)
+	if in != nil { // else it is judged when that is opened
+		if err := in.Decided(out.Address); err != nil {
+			d.log.Error("proxy: mail that was held could not be delivered yet; trying again soon", "err", err)
+		}
 	}
 	a.keysChanged()
-	return out
+	return out, nil
 }
 
 // VerifyContact compares a safety number, or the content of a QR code, with the keys
@@ -217,22 +233,20 @@ func (d *Daemon) VerifyContact(in VerifyContact) (out DecidedKey, err error) {
 	if err != nil {
 		return out, explainContact(doing, before.Address, err)
 	}
-	var after *contacts.Contact
-	err = d.store.Update(func(tx *store.Tx) (err error) {
+	out, err = d.change(a, before, func(tx *store.Tx) (*contacts.Contact, error) {
 		key := before.Identity
 		if other {
 			key = before.Pending
-			if _, err = a.book.Accept(tx, before.Address, key); err != nil {
-				return err
+			if _, err := a.book.Accept(tx, before.Address, key); err != nil {
+				return nil, err
 			}
 		}
-		after, err = a.book.SetVerified(tx, before.Address, key, true)
-		return err
+		return a.book.SetVerified(tx, before.Address, key, true)
 	})
 	if err != nil {
 		return out, explainContact(doing, before.Address, err)
 	}
-	return d.decided(a, before, after), nil
+	return out, nil
 }
 
 // compare says whether what the user brings is that of the contact's key, or of the
@@ -272,17 +286,15 @@ func (a *account) compare(in VerifyContact, c *contacts.Contact) (other bool, er
 // UnverifyContact takes back that a contact's key was verified.
 func (d *Daemon) UnverifyContact(in ContactName) (out DecidedKey, err error) {
 	a, before, err := d.contact(in)
-	var after *contacts.Contact
 	if err == nil {
-		err = d.store.Update(func(tx *store.Tx) (err error) {
-			after, err = a.book.SetVerified(tx, before.Address, before.Identity, false)
-			return err
+		out, err = d.change(a, before, func(tx *store.Tx) (*contacts.Contact, error) {
+			return a.book.SetVerified(tx, before.Address, before.Identity, false)
 		})
 	}
 	if err != nil {
 		return out, explainContact("unverify", in.Address, err)
 	}
-	return d.decided(a, before, after), nil
+	return out, nil
 }
 
 // ForgetContact removes all that an account knows of a contact, also which keys were

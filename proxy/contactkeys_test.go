@@ -494,3 +494,27 @@ func TestSenderCannotVouchForItself(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyBeforeStart: the page is up before accounts are, and may ask.
+func TestVerifyBeforeStart(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	a := p.person(ann)
+	know(t, a.d, a.d.account(ann), bob)
+	early, err := a.d.loadAccount(a.d.account(ann).record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.d.mu.Lock()
+	started := a.d.accounts[ann]
+	a.d.accounts[ann] = early
+	a.d.mu.Unlock()
+	if list, err := a.d.Contacts(""); err != nil || len(list) != 1 {
+		t.Errorf("contacts are %+v, %v", list, err)
+	}
+	if out, err := a.d.VerifyContact(VerifyContact{ContactName: ContactName{Address: bob}, Number: a.knows(&person{address: bob}).SafetyNumber}); err != nil || out.State != "verified" {
+		t.Errorf("verify: %+v, %v", out, err)
+	}
+	a.d.mu.Lock()
+	a.d.accounts[ann] = started
+	a.d.mu.Unlock()
+}

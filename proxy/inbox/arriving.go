@@ -29,6 +29,7 @@ type shownMessage struct {
 	Arrival
 	held     bool
 	heldFrom string // of a mail that is held, under which address it came
+	heldWith string // and the identity key that sealed it
 }
 
 func (s *shown) put(id seal.ID, p *partial) {
@@ -39,7 +40,7 @@ func (s *shown) put(id seal.ID, p *partial) {
 	}
 	m := shownMessage{Arrival: Arrival{Since: p.first, Here: len(p.have), Blocks: int(p.count)}, held: p.held != nil}
 	if m.held && p.held.kind == seal.KindMail {
-		m.heldFrom = p.held.sender
+		m.heldFrom, m.heldWith = p.held.sender, string(p.held.identity)
 	}
 	s.list[id] = m
 }
@@ -79,6 +80,18 @@ func (in *Inbox) HeldFrom() map[string]int {
 	for _, m := range in.shown.list {
 		if m.heldFrom != "" {
 			n[m.heldFrom]++
+		}
+	}
+	return n
+}
+
+// HeldWith returns how many mails of a sender are held that were sealed with a key.
+func (in *Inbox) HeldWith(sender string, identity []byte) (n int) {
+	in.shown.mu.Lock()
+	defer in.shown.mu.Unlock()
+	for _, m := range in.shown.list {
+		if m.heldFrom == sender && m.heldWith == string(identity) {
+			n++
 		}
 	}
 	return n

@@ -90,23 +90,24 @@ func (in *Inbox) open(id seal.ID) (*seal.Assembly, error) {
 }
 
 // judge asks again what is to be done with a held message, and does it. in.mu is held.
-func (in *Inbox) judge(id seal.ID, p *partial) (verdict contacts.Verdict, err error) {
-	err = in.cfg.Store.View(func(tx *store.Tx) (err error) {
+func (in *Inbox) judge(id seal.ID, p *partial) error {
+	var verdict contacts.Verdict
+	err := in.cfg.Store.View(func(tx *store.Tx) (err error) {
 		verdict, err = in.cfg.Account.Judge(tx, p.held.sender, p.held.identity, p.held.fetches)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("judge held message: %w", err)
+		return fmt.Errorf("judge held message: %w", err)
 	}
 	switch verdict {
 	case contacts.Hold:
-		return verdict, nil
+		return nil
 	case contacts.Deliver:
 		p.held = nil
 		in.shown.put(id, p)
-		return verdict, in.deliver(id, p)
+		return in.deliver(id, p)
 	}
-	return verdict, in.refuse(id, p, p.held.kind, p.held.sender)
+	return in.refuse(id, p, p.held.kind, p.held.sender)
 }
 
 // reject drops a complete message for good.

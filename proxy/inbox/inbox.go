@@ -268,8 +268,7 @@ func (in *Inbox) Tend() error {
 	for id, p := range in.partial {
 		switch {
 		case p.held != nil:
-			_, err := in.judge(id, p)
-			errs = append(errs, err)
+			errs = append(errs, in.judge(id, p))
 		case len(p.have) == int(p.count):
 			errs = append(errs, in.deliver(id, p))
 		case now.Sub(p.first) > partsFor:
@@ -280,26 +279,17 @@ func (in *Inbox) Tend() error {
 	return errors.Join(append(errs, in.forget(now.Add(-seenFor)))...)
 }
 
-// Decided looks again at what is held of a sender on whose keys something was decided,
-// and returns how many mails were delivered and dropped. What fails is tried again at
-// the next Tend.
-func (in *Inbox) Decided(sender string) (delivered, dropped int, err error) {
+// Decided looks again at what is held of a sender on whose keys something was decided.
+// What fails is tried again at the next Tend.
+func (in *Inbox) Decided(sender string) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	var errs []error
 	for id, p := range in.partial {
 		if p.held == nil || p.held.sender != sender {
 			continue
 		}
-		kind := p.held.kind
-		verdict, judgeErr := in.judge(id, p)
-		err = errors.Join(err, judgeErr)
-		switch {
-		case judgeErr != nil || kind != seal.KindMail:
-		case verdict == contacts.Deliver:
-			delivered++
-		case verdict == contacts.Refuse:
-			dropped++
-		}
+		errs = append(errs, in.judge(id, p))
 	}
-	return delivered, dropped, err
+	return errors.Join(errs...)
 }

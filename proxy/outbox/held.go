@@ -19,22 +19,18 @@ func (o *Outbox) hold(p *part, err error) {
 }
 
 // Release lets mail to the recipient go on, after the user decided, or for the
-// recipient to be looked up again. It returns how many mails that are.
-func (o *Outbox) Release(account, recipient string) (mails int) {
+// recipient to be looked up again.
+func (o *Outbox) Release(account, recipient string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, j := range o.jobs {
 		for _, p := range j.parts {
 			if j.message.Account == account && p.Address == recipient && p.State == Held {
 				p.State = Queued
-				if j.message.Kind == seal.KindMail {
-					mails++
-				}
 			}
 		}
 	}
 	o.stir()
-	return mails
 }
 
 // HeldTo returns how many mails of an account are held for each recipient for whom any
