@@ -139,7 +139,7 @@ func (d *Daemon) open() error {
 	d.store, err = store.Open(store.Options{Dir: filepath.Join(d.opt.Dir, storekey.StoreDir), Key: key, Reserve: reserve, Logger: d.log})
 	switch {
 	case errors.Is(err, store.ErrLocked):
-		return fmt.Errorf("%w: mailproxy runs already with %s%s; \"mailproxy status\" says how it is", err, d.opt.Dir, holderWords(d.opt.Dir))
+		return fmt.Errorf("%w: mailproxy runs already with %s%s", err, d.opt.Dir, holderWords(d.opt.Dir))
 	case errors.Is(err, store.ErrWrongKey):
 		return fmt.Errorf("%w: store.key in %s is not the one that the mail was written with; restore it from a backup", err, d.opt.Dir)
 	case err != nil:

@@ -101,7 +101,7 @@ func TestSecondDaemon(t *testing.T) {
 	_, err := Open(Options{Dir: dir, Listen: looped, Network: noNetwork})
 	want := "mailproxy runs already with " + dir
 	if runtime.GOOS != "windows" {
-		want += fmt.Sprintf(", as process %d; ", os.Getpid())
+		want += fmt.Sprintf(", as process %d", os.Getpid())
 	}
 	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)

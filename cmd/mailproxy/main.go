@@ -3,7 +3,8 @@
 //
 // It ends with status 0 if all is done; 1 if something failed; 4 if the store's
 // passphrase is wrong; 5 if what opens the store (passphrase, key file, keychain) is
-// not to be had; 80 if the command line is wrong.
+// not to be had; 6 if the accounts were moved to another computer; 80 if the command
+// line is wrong.
 package main
 
 import (

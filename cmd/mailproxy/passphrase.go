@@ -32,6 +32,7 @@ const maxPassphraseFile = 4 << 10
 const (
 	exitWrongPassphrase = 4
 	exitNoKey           = 5
+	exitMoved           = 6
 )
 
 // A keyError ends the program with a status of its own.

@@ -80,6 +80,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	if errors.Is(err, store.ErrLocked) {
 		return runsAlready(ctx, cfg, err)
 	}
+	if errors.Is(err, proxy.ErrMoved) {
+		return keyError{err, exitMoved}
+	}
 	if err != nil {
 		return err
 	}
