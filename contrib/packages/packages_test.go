@@ -36,7 +36,8 @@ func pretend(t *testing.T) *source {
 	s := *testSource
 	s.root = t.TempDir()
 	for _, name := range []string{
-		"LICENSE", "README.md", "docs/imap.md", "docs/mailbox.md", "docs/sent.md", "docs/threat-model.md", "contrib/systemd/mailproxy.service",
+		"LICENSE", "README.md", "docs/imap.md", "docs/laptop.md", "docs/mail-programs.md", "docs/mailbox.md", "docs/sent.md",
+		"docs/status-page.md", "docs/threat-model.md", "contrib/systemd/mailproxy.service",
 	} {
 		write(t, filepath.Join(s.root, name), "text of "+name)
 	}

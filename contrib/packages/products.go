@@ -49,7 +49,7 @@ var products = []product{
 handed leaves as packets of a mix network, under cover traffic that is the same
 whether there is mail or not. It carries mail between addresses of its network.`,
 		recommends: map[string][]string{"deb": {"libnss3-tools"}, "rpm": {"nss-tools"}},
-		docs:       []string{"imap.md", "mailbox.md", "sent.md", "threat-model.md"},
+		docs:       []string{"imap.md", "laptop.md", "mail-programs.md", "mailbox.md", "sent.md", "status-page.md", "threat-model.md"},
 		files:      map[string]string{"contrib/systemd/mailproxy.service": "/usr/lib/systemd/user/mailproxy.service"},
 	},
 	{
