@@ -381,3 +381,34 @@ func TestSentWhileAppended(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestReceivedKeywords: who sealed a received mail is not changed by mail programs, nor
+// by the delivery state of a sent mail with the same Message-ID, which a hostile sender
+// may choose, or which came back from oneself.
+func TestReceivedKeywords(t *testing.T) {
+	w := newWorld(t)
+	a := w.account()
+	w.putSent(SentMail{ID: wireID, Original: programID, Copy: readSent, Keywords: []string{KeywordQueued}})
+	if _, err := a.Deliver(Inbox, []byte(sentCopy), []string{KeywordPinned}, start); err != nil {
+		t.Fatal(err)
+	}
+	w.mark(wireID, KeywordDelivered)
+	check := func(when string, want ...string) {
+		t.Helper()
+		if m, _ := w.only(Inbox); !slices.Equal(m.Flags, want) {
+			t.Errorf("%s the mail has the flags %q, want %q", when, m.Flags, want)
+		}
+	}
+	check("after a receipt", KeywordPinned)
+	m, _ := w.only(Inbox)
+	for _, op := range []FlagOp{FlagsSet, FlagsAdd, FlagsRemove} {
+		if _, err := w.folder(Inbox).SetFlags([]uint32{m.UID}, op, []string{KeywordVerified, KeywordNotice, KeywordPinned}); err != nil {
+			t.Fatal(err)
+		}
+		check("after STORE", KeywordPinned)
+	}
+	w.append(Trash, sentCopy, KeywordVerified, "$MAILPROXYverified", KeywordNotice)
+	if m, _ := w.only(Trash); len(m.Flags) != 0 {
+		t.Errorf("what was appended has the flags %q", m.Flags)
+	}
+}
