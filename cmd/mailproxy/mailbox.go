@@ -130,7 +130,8 @@ func printReport(r *mailbox.Report) {
 	if r.More > 0 {
 		fmt.Printf("and %d more\n", r.More)
 	}
-	fmt.Printf("%d accounts, %d folders, %d messages, %.1f MB", r.Accounts, r.Folders, r.Messages, float64(r.Bytes)/1e6)
+	fmt.Printf("%d account%s, %d folder%s, %d message%s, %.1f MB", r.Accounts, plural(r.Accounts), r.Folders, plural(r.Folders),
+		r.Messages, plural(r.Messages), float64(r.Bytes)/1e6)
 	if r.Leftovers > 0 {
 		fmt.Printf("; parts of %d messages that never arrived whole are removed at the next start", r.Leftovers)
 	}
