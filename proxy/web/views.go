@@ -147,7 +147,7 @@ func headlineOf(s State) headline {
 		}
 	}
 	if active == 0 {
-		return headline{Level: Notice, Text: "There is no account yet. Make one with: mailproxy account add NAME@PROVIDER"}
+		return headline{Level: Notice, Text: "There is no account yet. With an invitation from a provider, run: mailproxy join INVITATION"}
 	}
 	for _, a := range s.Alarms {
 		worse(Trouble, clean(a.Subject)+".")
