@@ -9,9 +9,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
@@ -362,62 +358,6 @@ func (tb *tab) scheme(name string) {
 	}
 }
 
-// luminance is of a colour, by WCAG 2.2.
-func luminance(colour string) string {
-	return `(() => { const c = ` + colour + `.match(/[\d.]+/g).slice(0, 3).map((x) => { x /= 255; return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4 }); return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2] })()`
-}
-
-// contrast checks that text can be read: 4.5 to 1 (WCAG 2.2, 1.4.3).
-func contrast(t *testing.T, tb *tab, selector string) {
-	t.Helper()
-	ratio := eval[float64](tb, fmt.Sprintf(`(() => {
-		const e = document.querySelector(%q);
-		if (!e) return 99;
-		let behind = e;
-		while (behind && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
-		const front = %s, back = %s;
-		return (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
-	})()`, selector, luminance("getComputedStyle(e).color"), luminance("getComputedStyle(behind || document.body).backgroundColor")))
-	if ratio < 4.5 {
-		t.Errorf("%s has a contrast of %.1f", selector, ratio)
-	}
-}
-
-// named checks what a screen reader is told: landmarks, and a name for all that can be
-// used.
-func named(t *testing.T, tb *tab) {
-	t.Helper()
-	tree, err := chromedp.Call(tb.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := map[string]int{}
-	text := func(v *accessibility.Value) string {
-		if v == nil {
-			return ""
-		}
-		return strings.Trim(string(v.Value), `"`)
-	}
-	for _, n := range tree.Nodes {
-		if n.Ignored {
-			continue
-		}
-		role, name := text(n.Role), strings.TrimSpace(text(n.Name))
-		count[role]++
-		switch role {
-		case "button", "link", "textbox", "navigation", "image", "img":
-			if name == "" {
-				t.Errorf("a %s has no name", role)
-			}
-		}
-	}
-	for _, role := range []string{"banner", "navigation", "main", "contentinfo"} {
-		if count[role] != 1 {
-			t.Errorf("there are %d landmarks of the role %s", count[role], role)
-		}
-	}
-}
-
 // keyboard goes through the page without a mouse.
 func (w *world) keyboard(tb *tab) func(*testing.T) {
 	return func(t *testing.T) {
@@ -485,90 +425,4 @@ func (w *world) copy(tb *tab) func(*testing.T) {
 			t.Errorf("on the way: %v", bad)
 		}
 	}
-}
-
-// otherOrigins has pages of others try to read and change what is not theirs, in the
-// same browser, with the session's cookie in it.
-func (w *world) otherOrigins(t *testing.T) {
-	// They know where to aim, which nobody could tell them.
-	own := w.tab(t, false)
-	own.run(chromedp.Navigate(w.base + "/contacts"))
-	contact := eval[string](own, "document.querySelector('main td a, main th a').href")
-	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", "text/html")
-		_, _ = rw.Write([]byte("<!doctype html><title>other</title><h1>other</h1>")) // the test sees what is missing
-	}))
-	t.Cleanup(other.Close)
-	tb := w.tab(t, false)
-	tb.run(chromedp.Navigate(other.URL))
-	// Another port of the same computer: another origin, but the same site, so that
-	// the cookie does go with it.
-	if got := eval[string](tb, `fetch('`+w.base+`/mail', {credentials: 'include'}).then(() => 'read', () => 'refused')`); got != "refused" {
-		t.Errorf("another origin's page could read: %s", got)
-	}
-	before, err := w.Daemon.Contacts(demo.Bob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, attempt := range []string{
-		`fetch('` + contact + `', {method: 'POST', mode: 'no-cors', credentials: 'include', body: new URLSearchParams({do: 'unblock'})}).then((r) => r.type, () => 'refused')`,
-		`new Promise((done) => { const i = new Image(); i.onload = () => done('loaded'); i.onerror = () => done('refused'); i.src = '` + w.base + `/static/icon.svg' })`,
-		`new Promise((done) => { const s = document.createElement('script'); s.onload = () => done('loaded'); s.onerror = () => done('refused'); s.src = '` + w.base + `/static/page.js'; document.head.append(s) })`,
-		`new Promise((done) => { const s = new EventSource('` + w.base + `/live?view=mail', {withCredentials: true}); s.onopen = () => done('open'); s.onerror = () => { s.close(); done('refused') } })`,
-	} {
-		if got := eval[string](tb, attempt); got != "refused" && got != "opaque" {
-			t.Errorf("%s\nwas %s", attempt, got)
-		}
-	}
-	// A frame shows the browser's own error, which is of no origin that can be read.
-	eval[string](tb, `new Promise((done) => { const f = document.createElement('iframe'); f.onload = () => done('loaded'); f.src = '`+w.base+`/mail'; document.body.append(f) })`)
-	if n := eval[int](tb, "frames.length"); n != 1 || eval[bool](tb, "(() => { try { return !!frames[0].document } catch { return false } })()") {
-		t.Error("the page can be put into a frame")
-	}
-	tb.run(chromedp.Navigate(other.URL))
-	eval[bool](tb, `(() => {
-		const f = document.createElement('form');
-		f.method = 'post'; f.action = '`+contact+`';
-		for (const [k, v] of [['do', 'unblock']]) {
-			const i = document.createElement('input'); i.name = k; i.value = v; f.append(i);
-		}
-		document.body.append(f); f.submit(); return true })()`)
-	tb.until(`document.body.innerText.includes('came from another page')`)
-	after, err := w.Daemon.Contacts(demo.Bob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fmt.Sprint(before) != fmt.Sprint(after) {
-		t.Errorf("another origin's page changed %v to %v", before, after)
-	}
-	// A name of somebody else that was bound to 127.0.0.1.
-	tb.run(chromedp.Navigate(strings.Replace(w.base, "127.0.0.1", "evil.test", 1) + "/mail"))
-	tb.until(`document.body.innerText.includes('at another address than the one that was asked for')`)
-}
-
-// links tries links that do not open, each in a browser that has no cookie.
-func (w *world) links(t *testing.T) {
-	one := w.tab(t, true)
-	one.run(chromedp.Navigate(w.base + "/mail"))
-	one.until(`document.body.innerText.includes('mailproxy page')`)
-	one.shoot("locked-light")
-	one.run(chromedp.Navigate(w.base + "/open#wrong"))
-	one.until(`document.getElementById('said').textContent.includes('wrong or too old')`)
-	one.shoot("wrong-link-light")
-	link := w.enter(t, one)
-	two := w.tab(t, true)
-	two.run(chromedp.Navigate(link))
-	two.until(`document.getElementById('said').textContent.includes('used before')`)
-	two.shoot("used-link-light")
-	// What the link had opened is closed, and its page says so.
-	one.until(`!document.getElementById('stale').hidden`)
-	one.run(chromedp.Navigate(w.base + "/mail"))
-	one.until(`document.body.innerText.includes('mailproxy page')`)
-	// By hand: the whole link in the field.
-	byHand, err := w.Daemon.Page()
-	if err != nil {
-		t.Fatal(err)
-	}
-	one.run(chromedp.SendKeys("#token", byHand), chromedp.KeyEvent(kb.Enter))
-	one.until(`document.querySelector('h1')?.textContent === 'Overview'`)
 }
