@@ -153,8 +153,24 @@ func (c *accountAutoconfigCmd) say(results []autoconfigResult, domains []string)
 	if c.Remove {
 		again = append(again, "--remove")
 	}
-	fmt.Printf("\nThese files are the system's. As administrator, type:\n\n  %s%s\n",
-		map[bool]string{false: "sudo "}[runtime.GOOS == "windows"], strings.Join(append(again, domains...), " "))
+	fmt.Printf("\nThese files are the system's. As administrator, type:\n\n  %s\n", asAdministrator(append(again, domains...)))
+}
+
+// asAdministrator returns a command as the administrator types it.
+func asAdministrator(words []string) string {
+	if runtime.GOOS != "windows" {
+		words = append([]string{"sudo"}, words...)
+	}
+	return strings.Join(words, " ")
+}
+
+// sayAutoconfig says how Thunderbird finds the servers by itself, if there is one that
+// can be told.
+func sayAutoconfig(config string) {
+	if len(mailclient.Thunderbirds(runtime.GOOS, systemRoot())) > 0 {
+		fmt.Printf("So that it finds the servers by itself, unless a package has told it of them already, type this before:\n\n  %s\n\n",
+			asAdministrator([]string{"mailproxy", "account", "autoconfig", "--config", "'" + config + "'"}))
+	}
 }
 
 // writeAutoconfig writes a file, unless somebody else made what is there.

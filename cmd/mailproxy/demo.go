@@ -381,7 +381,7 @@ func networkConfig(document string, n *local.Network) proxy.NetworkConfig {
 // printHowTo says what to type into Thunderbird.
 func printHowTo(w *demo.World) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "\nIn Thunderbird: Account Settings, Add Mail Account, Configure manually. For either of the two:\n\n")
+	fmt.Fprintf(&b, "\nIn Thunderbird: Account Settings, Add Mail Account, and below the address Manual configuration. For either of the two:\n\n")
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(t, "  address and user name\tpassword\n")
 	for _, a := range w.Accounts {

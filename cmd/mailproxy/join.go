@@ -364,7 +364,9 @@ func (j *joinCmd) finish(ctx context.Context, control *proxy.Controller) error {
 	if j.joined.Password != "" {
 		fmt.Printf("password   %s\n           for the mail program; it is shown only now\n", j.joined.Password)
 	}
-	fmt.Printf("\nIn Thunderbird: Account Settings, Add Mail Account, and type address and password. If it does not\nfind the servers by itself, or for another mail program:\n\n")
+	fmt.Printf("\nIn Thunderbird: Account Settings, Add Mail Account, and type address and password.\n")
+	sayAutoconfig(j.Config)
+	fmt.Printf("If it does not find the servers by itself, or for another mail program:\n\n")
 	if err := (&accountSettingsCmd{configFlag: j.configFlag, Address: j.joined.Address}).Run(ctx); err != nil {
 		return err
 	}
