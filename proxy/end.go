@@ -29,6 +29,9 @@ type EndAccount struct {
 	Delete bool `json:"delete,omitempty"`
 	// Mail removes the mail that is kept here as well. It goes with Delete.
 	Mail bool `json:"mail,omitempty"`
+	// Alias says that Address may be an alias, to be deleted now and not at a random time:
+	// the user gives up all there is.
+	Alias bool `json:"alias,omitempty"`
 }
 
 // End takes an account back. What is erased here is erased after the provider has
@@ -52,7 +55,7 @@ func (d *Daemon) End(ctx context.Context, in EndAccount) error {
 	switch {
 	case a == nil: // another was faster
 		return nil
-	case a.owner != "":
+	case a.owner != "" && !(in.Alias && in.Delete):
 		return fmt.Errorf("%s account %s: it is an alias of %s; \"mailproxy alias retire %s\" takes it back", doing, canonical, a.owner, canonical)
 	case len(d.liveAliases(canonical)) > 0:
 		return fmt.Errorf("%s account %s: it has aliases, whose mail comes into its mailbox; retire them first (\"mailproxy alias list\"): %s",

@@ -69,10 +69,10 @@ func (d *Daemon) MailSettings(addr string) (MailSettings, error) {
 		if err != nil {
 			return MailSettings{}, err
 		}
-		addresses = append(addresses, a.keys.Address())
+		addresses = append(addresses, a.home()) // with whose login an alias sends
 	} else {
 		for _, a := range d.list() {
-			if a.ending() != Deleted {
+			if a.ending() != Deleted && a.owner == "" {
 				addresses = append(addresses, a.keys.Address())
 			}
 		}

@@ -67,6 +67,8 @@ func (p pageSource) Checks(context.Context) []web.Check {
 		case a.Ending == Deleted.String():
 		case a.Problem != "":
 			add("Address "+a.Address, web.Trouble, sentence(a.Problem), "")
+		case !a.Registered && p.d.homeOf(a.Address) != a.Address:
+			add("Address "+a.Address, web.Good, "An alias, which is registered at a random time.", "")
 		case !a.Registered:
 			add("Address "+a.Address, web.Notice, "It is being registered at its provider.", "That takes some seconds once there is a connection.")
 		case a.Held > 0:

@@ -289,7 +289,7 @@ func (f *configFlag) usual() (bool, error) {
 func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control *proxy.Controller, status proxy.Status) error {
 	for _, a := range status.Accounts {
 		name, domain := address.Split(a.Address)
-		if domain == i.Provider && a.Ending == "" && (j.Name == "" || strings.EqualFold(name, j.Name)) {
+		if domain == i.Provider && a.Ending == "" && a.AliasOf == "" && (j.Name == "" || strings.EqualFold(name, j.Name)) {
 			j.did("the account %s is there already", a.Address)
 			j.joined.Address = a.Address
 			return nil

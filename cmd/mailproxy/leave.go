@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,9 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 		if l.Mail == "" {
 			break
 		}
+		if a.AliasOf != "" {
+			continue // its mail is that account's
+		}
 		in := proxy.ExportMail{Account: a.Address, Dir: filepath.Join(l.Mail, a.Address), Format: archive.Mbox}
 		var flags mailboxFlags
 		flags.Config = l.Config
@@ -70,11 +74,14 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 			return fmt.Errorf("%w; nothing else was done", err)
 		}
 	}
+	slices.SortStableFunc(status.Accounts, func(a, b proxy.AccountStatus) int {
+		return strings.Compare(b.AliasOf, a.AliasOf) // aliases first: an account with any stays
+	})
 	for _, a := range status.Accounts {
 		if l.HereOnly || a.Ending == proxy.Deleted.String() {
 			continue
 		}
-		if err := c.End(ctx, proxy.EndAccount{Address: a.Address, Delete: true}); err != nil {
+		if err := c.End(ctx, proxy.EndAccount{Address: a.Address, Delete: true, Alias: a.AliasOf != ""}); err != nil {
 			return fmt.Errorf("%w; try again later, or give --here-only to leave the account there", err)
 		}
 		leaving("deleted %s at its provider", a.Address)

@@ -233,6 +233,14 @@ func TestAlias(t *testing.T) {
 	if n := len(w.fetch(t, Alice, "INBOX")); n != 2 {
 		t.Errorf("alice's INBOX has %d messages, want the 2 that came", n)
 	}
+	// Who leaves the network does not wait.
+	last := w.newAlias(t, proxy.NewAlias{Address: "north.test"})
+	if err := w.Daemon.End(t.Context(), proxy.EndAccount{Address: last.Address, Delete: true, Alias: true}); err != nil {
+		t.Errorf("delete an alias at once: %v", err)
+	}
+	if state := w.aliasState(t, last.Address); state != proxy.AliasRetired {
+		t.Errorf("after its end an alias is %q", state)
+	}
 	if err := w.Daemon.End(t.Context(), proxy.EndAccount{Address: Alice, Delete: true, Mail: true}); err != nil {
 		t.Errorf("delete the account: %v", err)
 	}

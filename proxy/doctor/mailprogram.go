@@ -113,7 +113,7 @@ func (p *Patient) judge(prefs map[string]string) (all []Result, incoming, outgoi
 	if p.Status != nil {
 		listen = p.Status.Listen
 		for _, a := range p.Status.Accounts {
-			own[a.Address] = true
+			own[a.Address] = a.AliasOf == "" // an alias is no login
 		}
 	}
 	for _, s := range servers(prefs) {

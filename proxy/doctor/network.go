@@ -125,6 +125,8 @@ func (p *Patient) accounts(context.Context) (all []Result) {
 			all = append(all, one(OK, "", "%s is %s", a.Address, a.Ending)...)
 		case a.Problem != "":
 			all = append(all, one(Problem, "", "%s: %s", a.Address, a.Problem)...)
+		case !a.Registered && a.AliasOf != "":
+			all = append(all, one(OK, "", "%s, an alias, is registered at a random time", a.Address)...)
 		case !a.Registered:
 			all = append(all, one(Warning, "wait some seconds; it needs a connection", "%s is not registered at its provider yet", a.Address)...)
 		case a.Held > 0:
