@@ -140,12 +140,17 @@ func TestPageAsksNothing(t *testing.T) {
 	if n := looks.Load(); n != 1 {
 		t.Errorf("it was looked %d times", n)
 	}
+	_, csrf, _ := strings.Cut(pageBody(t, browser, base+"/"), `name="csrf" value="`)
+	csrf, _, _ = strings.Cut(csrf, `"`)
 	for _, path := range []string{"/mail/withdraw", "/mail/retry", "/alarms/dismiss", "/leave"} {
-		resp, err := browser.PostForm(base+path, url.Values{"id": {"00"}})
+		resp, err := browser.PostForm(base+path, url.Values{"id": {"00"}, "csrf": {csrf}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("POST %s: %s", path, resp.Status)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
