@@ -89,6 +89,24 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 	return l.clear(ctx, cfg, c, running)
 }
 
+// waitForStore waits until no process has the store: a daemon that ends answers no more
+// before it has closed it.
+func waitForStore(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	for {
+		pid, ok := store.Holder(dir)
+		if !ok || !alive(pid) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("process %d has the mail open: stop it, and leave once more", pid)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // alive says whether there is a process with that id, where the system tells.
 func alive(pid int) bool {
 	p, err := os.FindProcess(pid)
@@ -197,8 +215,8 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 		}
 		leaving("the daemon has stopped")
 	}
-	if pid, ok := store.Holder(filepath.Join(cfg.Dir, storekey.StoreDir)); ok && alive(pid) {
-		return fmt.Errorf("process %d has the mail open: stop it, and leave once more", pid)
+	if err := waitForStore(ctx, filepath.Join(cfg.Dir, storekey.StoreDir)); err != nil {
+		return err
 	}
 	if err := storekey.Erase(cfg.Dir, keySources(ctx)); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/smtp"
@@ -20,6 +21,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mailproxy/internal/control"
 	"mailproxy/proxy"
 )
 
@@ -55,6 +57,20 @@ func waitDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	cfg, err := proxy.LoadConfig(ts.MkAbs(args[0]))
 	ts.Check(err)
 	wait(ts, args[0], func() bool { _, err := proxy.Control(cfg.Dir).Status(context.Background()); return err == nil })
+}
+
+// stopatend CONFIG stops the daemon with that configuration when the script ends, also if
+// it fails: one that join has started is no child of the script's.
+func stopAtEnd(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "stopatend CONFIG")
+	cfg, err := proxy.LoadConfig(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() {
+		err := proxy.Control(cfg.Dir).Stop(context.Background())
+		if err != nil && !errors.Is(err, control.ErrNotRunning) {
+			ts.Logf("stop the daemon: %v", err)
+		}
+	})
 }
 
 // json VARIABLE FILE PATH sets a variable to a value in a file, "accounts.0.password".

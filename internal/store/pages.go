@@ -36,9 +36,13 @@ func (p *pages) wrote(n int) {
 // it does not wait for its end.
 func (s *Store) hasRead(n int) {
 	if n >= leastRead {
-		s.pages.passed.Add(int64(n))
-		s.release()
+		s.passed(n)
 	}
+}
+
+func (s *Store) passed(n int) {
+	s.pages.passed.Add(int64(n))
+	s.release()
 }
 
 // release gives pages back if there may be many. What is written comes into them when a

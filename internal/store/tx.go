@@ -78,6 +78,16 @@ func (tx *Tx) Get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
+// GetOnce is Get of what will hardly be read again: the memory that it takes to read it
+// is given back soon.
+func (tx *Tx) GetOnce(key []byte) ([]byte, error) {
+	v, err := tx.Get(key)
+	if len(v) < leastRead && len(v) >= leastWritten { // else Get has counted it, or it is in the tables
+		tx.st.passed(len(v))
+	}
+	return v, err
+}
+
 // Read calls fn with the value of key, which is valid until fn returns and may not be
 // changed, or returns ErrNotFound. Where a part of the value is wanted, or it is
 // decoded, it saves Get's copy.

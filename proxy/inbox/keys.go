@@ -95,7 +95,7 @@ func (in *Inbox) putHead(tx *store.Tx, id seal.ID, p *partial) error {
 func (in *Inbox) part(id seal.ID, i uint32) (*seal.Part, error) {
 	var b []byte
 	err := in.cfg.Store.View(func(tx *store.Tx) (err error) {
-		b, err = tx.Get(in.partKey(id, i))
+		b, err = tx.GetOnce(in.partKey(id, i))
 		return err
 	})
 	if err != nil {
