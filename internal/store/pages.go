@@ -13,6 +13,9 @@ const (
 	releaseEvery = 32 << 20
 	leastWritten = 1 << 10
 	leastRead    = 16 << 10
+	// faultAround is how much Linux maps for a read of one page, if it has the rest in
+	// memory (fault_around_bytes): blocks of several mails lie between each other.
+	faultAround = 64 << 10
 )
 
 // pages counts what passes through the value log. Badger maps its files into memory,
