@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -169,7 +170,7 @@ func TestAccountOfVersion1(t *testing.T) {
 		t.Errorf("read %+v, %v", list, err)
 	}
 	put(accountVersion + 1)
-	if _, err := listAccounts(d.store); err == nil || !strings.Contains(err.Error(), "this program reads up to 2") {
+	if _, err := listAccounts(d.store); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("this program reads up to %d", accountVersion)) {
 		t.Errorf("an account of a later version: %v", err)
 	}
 }
