@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"mailproxy/internal/netdoc"
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
+	"mailproxy/proxy/cert/truststore"
 	"mailproxy/proxy/ports"
 	"mailproxy/proxy/service"
 )
@@ -54,6 +56,10 @@ type joined struct {
 // logFile is where a daemon's output goes that no service manager keeps.
 const logFile = "mailproxy.log"
 
+// mailPlaces are where mail programs look, and nobody else: not the whole system, even
+// for who may change it.
+var mailPlaces = []string{string(truststore.Thunderbird), string(truststore.NSS)}
+
 // startWait bounds how long a daemon takes until it answers.
 const startWait = time.Minute
 
@@ -74,7 +80,7 @@ func (j *joinCmd) Run(ctx context.Context) error {
 	}
 	if j.Name != "" {
 		if _, err := address.Canonical(j.Name + "@" + i.Provider); err != nil {
-			return fmt.Errorf("--name %s: %w; letters, digits and single . - _ are possible", j.Name, err)
+			return fmt.Errorf("--name %q: %w; letters, digits and single . - _ are possible", j.Name, err)
 		}
 	}
 	cfg, err := j.configure(ctx, i)
@@ -130,6 +136,9 @@ func (j *joinCmd) configure(ctx context.Context, i invitation.Invitation) (proxy
 			return cfg, err
 		}
 		document = filepath.Join(filepath.Dir(j.Config), cfg.Network.Document)
+		if err := j.choosePorts(&cfg.Listen); err != nil {
+			return cfg, err
+		}
 	}
 	doc, note, err := j.document(ctx, i, cfg.Network)
 	if err != nil {
@@ -214,18 +223,14 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 	if !usual { // which the system is not to run as well
 		run += " --config " + j.Config
 	}
-	if !j.Service || !usual {
-		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words, which goes on from here:\n\n  %s", run)
-	}
-	// Before the system starts it again and again for a port that it cannot have.
+	// Before it is started again and again for a port that it cannot have.
 	for _, address := range cfg.Listen.Ports() {
-		l, err := ports.Listen(address)
-		if err != nil {
+		if err := free(address); err != nil {
 			return proxy.Status{}, fmt.Errorf("%w: it is under [listen] in %s. Then join once more with the same words", err, j.Config)
 		}
-		if err := l.Close(); err != nil {
-			return proxy.Status{}, fmt.Errorf("give back %s: %w", address, err)
-		}
+	}
+	if !j.Service || !usual {
+		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words, which goes on from here:\n\n  %s", run)
 	}
 	p := service.Program{Log: filepath.Join(cfg.Dir, logFile)}
 	if p.Path, err = os.Executable(); err != nil {
@@ -251,6 +256,47 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 	}
 	return s, nil
 }
+
+// free says who has a port that the daemon is to have.
+func free(address string) error {
+	l, err := ports.Listen(address)
+	if err != nil {
+		return err
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("give back %s: %w", address, err)
+	}
+	return nil
+}
+
+// choosePorts takes others for those of a new configuration that other programs have.
+func (j *joinCmd) choosePorts(c *proxy.ListenConfig) error {
+	for _, address := range []*string{&c.SMTP, &c.IMAP, &c.POP3, &c.SMTPS, &c.IMAPS, &c.POP3S, &c.Web} {
+		var taken *ports.TakenError
+		first := *address
+		for try := 0; ; try++ {
+			err := free(*address)
+			if err == nil {
+				break
+			}
+			if !errors.As(err, &taken) || try == mostPorts {
+				return err
+			}
+			at, err := netip.ParseAddrPort(*address)
+			if err != nil {
+				return fmt.Errorf("listen on %s: %w", *address, err)
+			}
+			*address = netip.AddrPortFrom(at.Addr(), at.Port()+1000).String()
+		}
+		if *address != first {
+			j.did("%s is taken by %s: mailproxy will use %s", first, taken.By(), *address)
+		}
+	}
+	return nil
+}
+
+// mostPorts bounds how many others are tried.
+const mostPorts = 10
 
 // waitForDaemon waits until a daemon answers that was just started.
 func waitForDaemon(ctx context.Context, control *proxy.Controller) (proxy.Status, error) {
@@ -356,7 +402,7 @@ func (j *joinCmd) finish(ctx context.Context, control *proxy.Controller) error {
 	}
 	if j.Trust {
 		fmt.Printf("\nFor your mail program:\n")
-		if err := (&certInstallCmd{certPlaces{configFlag: j.configFlag}}).Run(ctx); err != nil {
+		if err := (&certInstallCmd{certPlaces{configFlag: j.configFlag, Places: mailPlaces}}).Run(ctx); err != nil {
 			fmt.Println(err) // what to do about it is said, and all else is done
 		}
 	}

@@ -159,12 +159,17 @@ func (l *leaveCmd) confirm(cfg proxy.Config, status proxy.Status) error {
 		return nil
 	}
 	var b strings.Builder
+	aliases := false
 	for _, a := range status.Accounts {
 		if l.HereOnly {
 			fmt.Fprintf(&b, "The keys of %s are erased here; what arrives there can never be read.\n", a.Address)
 		} else {
+			aliases = aliases || a.AliasOf != ""
 			fmt.Fprintf(&b, "%s is deleted for good, with the mail that waits for it. Nobody can have the name again, and mail of yours that is still on its way out is not sent.\n", a.Address)
 		}
+	}
+	if aliases {
+		b.WriteString("Aliases go within the same minute as the account, by which a provider of both can connect them. If that matters, retire them first, and leave some days later: mailproxy alias retire ADDRESS.\n")
 	}
 	fmt.Fprintf(&b, "All mail and keys in %s are removed", cfg.Dir)
 	if l.Mail != "" {

@@ -106,7 +106,7 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	fmt.Printf("  network %q through %s; cover traffic takes %s, mail or no mail\n\n",
 		doc.Network, network.Gateway(), costs(network.Status()))
 	if len(d.Status().Accounts) == 0 {
-		fmt.Printf("There is no account yet. Add one from another terminal:\n\n  mailproxy account add NAME@PROVIDER --config %s\n\nProviders of this network: %s\n\n",
+		fmt.Printf("There is no account yet. If you are about to join by an invitation, type the same words once more, in another terminal;\nelse, with the code of an invitation where the provider wants one:\n\n  mailproxy account add NAME@PROVIDER --config %s\n\nProviders of this network: %s\n\n",
 			r.Config, strings.Join(providers(doc), ", "))
 	}
 	var wg sync.WaitGroup
