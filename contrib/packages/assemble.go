@@ -106,7 +106,11 @@ func (p *product) linuxFiles(src *source, kind string, binary []byte, notices st
 	if err != nil {
 		return nil, err
 	}
-	files = append(append(files, own...), generated.files(p, kind)...)
+	made, err := generated.files(p, kind)
+	if err != nil {
+		return nil, err
+	}
+	files = append(append(files, own...), made...)
 	files = append(files, file{path: "/usr/bin/" + p.program, mode: 0o755, data: binary})
 	slices.SortFunc(files, func(x, y file) int { return bytes.Compare([]byte(x.path), []byte(y.path)) })
 	return files, nil
