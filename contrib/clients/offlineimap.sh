@@ -29,18 +29,9 @@ offlineimap_rc() {
 	END
 }
 
-# offlineimap_run syncs once. On a busy machine its imaplib2 was seen, rarely, to find
-# the connection closed right after STARTTLS, and it gives up then: it is started once
-# more, and only for that.
+# offlineimap_run syncs once.
 offlineimap_run() {
-	local out=$work/offlineimap.txt status=0
-	limited offlineimap -o -c "$work/offlineimaprc" -u basic >"$out" 2>&1 || status=$?
-	cat "$out"
-	if ((status != 0)) && grep -q 'Failed to start TLS connection' "$out"; then
-		status=0
-		limited offlineimap -o -c "$work/offlineimaprc" -u basic || status=$?
-	fi
-	return "$status"
+	limited offlineimap -o -c "$work/offlineimaprc" -u basic
 }
 
 offlineimap_pull() { # DIR ADDRESS PASSWORD

@@ -287,10 +287,16 @@ func (l *Local) validLocked() bool {
 // TLS returns a new configuration for servers, which renews the leaf when it is
 // due. It speaks TLS 1.2 and later: mail programs on systems that are no longer
 // kept have nothing newer, and 1.2 with the suites of crypto/tls is sound.
+//
+// It offers no session to resume. On loopback nothing is won by one, and the tickets
+// come when a client has not asked anything yet: imaplib2, which offlineimap uses, then
+// reads and writes at once on one connection of OpenSSL, which sometimes loses what it
+// wrote, and both sides wait.
 func (l *Local) TLS() *tls.Config {
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.current() },
+		MinVersion:             tls.VersionTLS12,
+		SessionTicketsDisabled: true,
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.current() },
 	}
 }
 
