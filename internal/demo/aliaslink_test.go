@@ -54,7 +54,7 @@ func (p *curiousProvider) note(r spool.Request) {
 	case *spool.Revoke:
 		id = r.Spool
 	case *spool.Append:
-		id = r.Spool
+		return // somebody else's, whose proof of work may be the same small number twice
 	case *spool.Lookup, *spool.Log:
 		return // which name nobody but whom they ask about
 	}
