@@ -38,13 +38,13 @@ func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriter
 	}
 	q := ss.compile(criteria)
 	pass, deep := q.cheap, q.needsContent()
-	if !deep {
+	if !deep && len(q.not)+len(q.or) > 0 {
 		pass = func(m *mailbox.Message) bool {
 			ok, _ := q.match(m, nil) // which fails only where it reads
 			return ok
 		}
 	}
-	list, err := sel.Pick(func(_ int, m *mailbox.Message) bool { return pass(m) })
+	list, err := sel.Pick(pass)
 	if err != nil {
 		return nil, ss.fail(err)
 	}
@@ -155,7 +155,12 @@ func savedResult(found []uint32, options *goimap.SearchOptions) []uint32 {
 // A query is a search criteria with its sets resolved and its texts folded.
 type query struct {
 	*goimap.SearchCriteria
-	sets   []map[uint32]bool // UIDs; a message is in all of them
+	sets []map[uint32]bool // UIDs; a message is in all of them
+	// all and none are the system flags in Flag and NotFlag, keywords and
+	// noKeywords what else there is.
+	all, none            mailbox.Marks
+	keywords, noKeywords []string
+
 	header []goimap.SearchCriteriaHeaderField
 	body   []string
 	text   []string
@@ -178,6 +183,17 @@ func (ss *session) compile(c *goimap.SearchCriteria) *query {
 	for _, s := range c.UID {
 		set(s)
 	}
+	flags := func(list []goimap.Flag, marks *mailbox.Marks, others *[]string) {
+		for _, f := range list {
+			if m := mailbox.MarkOf(string(f)); m != 0 {
+				*marks |= m
+			} else {
+				*others = append(*others, string(f)) // \Recent too, which is never there
+			}
+		}
+	}
+	flags(c.Flag, &q.all, &q.keywords)
+	flags(c.NotFlag, &q.none, &q.noKeywords)
 	for _, h := range c.Header {
 		q.header = append(q.header, goimap.SearchCriteriaHeaderField{Key: textproto.CanonicalMIMEHeaderKey(h.Key), Value: fold(h.Value)})
 	}
@@ -206,18 +222,21 @@ func (q *query) needsContent() bool {
 
 // cheap tests what the index knows.
 func (q *query) cheap(m *mailbox.Message) bool {
+	if !m.Marked(q.all, q.none) {
+		return false
+	}
 	for _, s := range q.sets {
 		if !s[m.UID] {
 			return false
 		}
 	}
-	for _, f := range q.Flag {
-		if !m.HasFlag(string(f)) { // \Recent is never there
+	for _, f := range q.keywords {
+		if !m.HasFlag(f) {
 			return false
 		}
 	}
-	for _, f := range q.NotFlag {
-		if m.HasFlag(string(f)) {
+	for _, f := range q.noKeywords {
+		if m.HasFlag(f) {
 			return false
 		}
 	}

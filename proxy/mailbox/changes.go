@@ -89,7 +89,8 @@ func (f *Folder) setFlags(uids []uint32, op FlagOp, flags []string, done *[]Mess
 		m := &f.messages[i]
 		m.was = m.rev
 		if now, ok := changed[uid]; ok {
-			m.Flags, m.rev = withReserved(now, m.Flags), f.rev+1
+			m.setFlags(withReserved(now, m.Flags))
+			m.rev = f.rev + 1
 		}
 		*done = append(*done, *m)
 	}

@@ -179,6 +179,7 @@ func (a *Account) marked(p place) {
 		return
 	}
 	m := &f.messages[i]
-	m.Flags, m.rev = rec.Flags, f.rev+1
+	m.setFlags(rec.Flags)
+	m.rev = f.rev + 1
 	f.changed()
 }

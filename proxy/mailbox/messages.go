@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -21,6 +22,22 @@ const (
 )
 
 var systemFlags = []string{FlagAnswered, FlagDeleted, FlagDraft, FlagFlagged, FlagSeen}
+
+// Marks are system flags, a bit for each.
+type Marks uint8
+
+// MarkOf returns a system flag's bit, in whatever case it is written, and 0 for
+// what is none.
+func MarkOf(flag string) Marks {
+	if len(flag) == 0 || flag[0] != '\\' {
+		return 0
+	}
+	i := slices.IndexFunc(systemFlags, func(f string) bool { return strings.EqualFold(f, flag) })
+	if i < 0 {
+		return 0
+	}
+	return 1 << i
+}
 
 const (
 	maxFlags   = 64  // of one message
@@ -47,6 +64,7 @@ type Folder struct {
 // A Message is what the index knows of a message.
 type Message struct {
 	UID      uint32
+	marks    Marks    // of Flags
 	Flags    []string // sorted; not to be changed
 	Size     int64    // bytes
 	WireSize int64    // bytes when every line ends in CRLF, see RFC 1939 section 11
@@ -63,11 +81,21 @@ func (m Message) Date() time.Time { return time.Unix(m.date, 0).In(time.FixedZon
 
 // HasFlag reports whether the message has the flag, in whatever case.
 func (m *Message) HasFlag(flag string) bool {
-	switch flag {
-	case FlagSeen, FlagAnswered, FlagFlagged, FlagDeleted, FlagDraft:
-		return slices.Contains(m.Flags, flag) // their spelling is always this one
+	if mark := MarkOf(flag); mark != 0 {
+		return m.marks&mark != 0
 	}
 	return hasFlag(m.Flags, flag)
+}
+
+// Marked reports whether the message has all of some system flags, and none of
+// others.
+func (m *Message) Marked(all, none Marks) bool { return m.marks&(all|none) == all }
+
+func (m *Message) setFlags(flags []string) {
+	m.Flags, m.marks = flags, 0
+	for _, f := range flags {
+		m.marks |= MarkOf(f)
+	}
 }
 
 func hasFlag(flags []string, flag string) bool {
@@ -224,10 +252,9 @@ func (f *Folder) load() error {
 }
 
 func (r *messageRecord) message(uid uint32) Message {
-	return Message{
-		UID: uid, Flags: r.Flags, Size: r.Size, WireSize: r.WireSize,
-		date: r.Date, zone: r.Zone, blob: r.Blob,
-	}
+	m := Message{UID: uid, Size: r.Size, WireSize: r.WireSize, date: r.Date, zone: r.Zone, blob: r.Blob}
+	m.setFlags(r.Flags)
+	return m
 }
 
 func iterateUIDs(tx *store.Tx, folder uint64, from uint32, fn func(uid uint32)) error {
@@ -240,9 +267,8 @@ func iterateUIDs(tx *store.Tx, folder uint64, from uint32, fn func(uid uint32)) 
 
 // find returns the index of uid in f.messages. Callers hold a.mu.
 func (f *Folder) find(uid uint32) (int, bool) {
-	return slices.BinarySearchFunc(f.messages, uid, func(m Message, uid uint32) int {
-		return int(int64(m.UID) - int64(uid))
-	})
+	i := sort.Search(len(f.messages), func(i int) bool { return f.messages[i].UID >= uid })
+	return i, i < len(f.messages) && f.messages[i].UID == uid
 }
 
 // Messages returns all messages by ascending UID.

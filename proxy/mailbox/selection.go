@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 
 	"mailproxy/internal/store"
 )
@@ -66,13 +67,16 @@ func (s *Selection) UID(seq int) uint32 { return s.view[seq-1].uid }
 
 // Seq returns the sequence number of a UID, or 0 if the client does not know it.
 func (s *Selection) Seq(uid uint32) int {
-	i, ok := slices.BinarySearchFunc(s.view, uid, func(v viewed, uid uint32) int {
-		return int(int64(v.uid) - int64(uid))
-	})
-	if !ok {
+	i := s.from(uid)
+	if i == len(s.view) || s.view[i].uid != uid {
 		return 0
 	}
 	return i + 1
+}
+
+// from returns the index in view of the first message with a UID of at least uid.
+func (s *Selection) from(uid uint32) int {
+	return sort.Search(len(s.view), func(i int) bool { return s.view[i].uid >= uid })
 }
 
 // A Seen is a message that a client knows of, with its sequence number.
@@ -87,7 +91,7 @@ type Numbers struct{ Seq, UID uint32 }
 // Pick returns the numbers of the messages that the client knows of, that are still
 // there, and that pass, in order. pass sees only what the index knows, and must be
 // quick.
-func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Numbers, error) {
+func (s *Selection) Pick(pass func(m *Message) bool) ([]Numbers, error) {
 	var list []Numbers
 	err := s.f.read(func() error {
 		now, i := s.f.messages, 0
@@ -98,7 +102,7 @@ func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Numbers, error)
 			if i == len(now) {
 				break
 			}
-			if now[i].UID == v.uid && pass(seq+1, &now[i]) {
+			if now[i].UID == v.uid && pass(&now[i]) {
 				list = append(list, Numbers{uint32(seq + 1), v.uid})
 			}
 		}
@@ -107,16 +111,27 @@ func (s *Selection) Pick(pass func(seq int, m *Message) bool) ([]Numbers, error)
 	return list, err
 }
 
-// Known returns those of the messages that are there and that the client knows of,
-// in the order of uids.
+// Known returns those of the messages that are there and that the client knows of.
+// uids are ascending, and so is what it returns.
 func (s *Selection) Known(uids []uint32) ([]Seen, error) {
+	if len(uids) == 0 {
+		return nil, nil
+	}
 	list := make([]Seen, 0, len(uids))
+	first := s.from(uids[0])
 	err := s.f.read(func() error {
+		// Both lists are walked beside uids: they are mostly neighbours there.
+		i, _ := s.f.find(uids[0])
+		seq := first
 		for _, uid := range uids {
-			if i, ok := s.f.find(uid); ok {
-				if seq := s.Seq(uid); seq > 0 {
-					list = append(list, Seen{seq, s.f.messages[i]})
-				}
+			for i < len(s.f.messages) && s.f.messages[i].UID < uid {
+				i++
+			}
+			for seq < len(s.view) && s.view[seq].uid < uid {
+				seq++
+			}
+			if i < len(s.f.messages) && seq < len(s.view) && s.f.messages[i].UID == uid && s.view[seq].uid == uid {
+				list = append(list, Seen{seq + 1, s.f.messages[i]})
 			}
 		}
 		return nil
@@ -232,13 +247,33 @@ type Content struct {
 	m         Message
 	envelope  *Envelope
 	structure *Structure
-	// room is where Bytes puts what it reads, as long as it lasts.
-	room []byte
+	// room is where Bytes puts what it reads, as long as it lasts; nil if there is
+	// none. Those messages share it that Contents reads in turn.
+	room *room
 }
 
-// roomSize is how many bytes Contents keeps for what is read of one message, so that
-// not every body of usual size leaves garbage behind.
+// A room keeps what is read of one message, so that not every body of usual size
+// leaves garbage behind.
+type room struct{ b []byte }
+
+// roomSize is its size in bytes.
 const roomSize = 64 << 10
+
+// take returns n bytes of the room, which is made when it is first asked for, or nil.
+func (r *room) take(n int) []byte {
+	if r == nil {
+		return nil
+	}
+	if r.b == nil {
+		r.b = make([]byte, 0, roomSize)
+	}
+	have := len(r.b)
+	if n > cap(r.b)-have {
+		return nil
+	}
+	r.b = r.b[:have+n]
+	return r.b[have : have : have+n]
+}
 
 // Content calls fn with the message's content, which is valid until fn returns.
 // ErrNoMessage if the message is gone.
@@ -254,12 +289,15 @@ func (f *Folder) Content(m Message, fn func(*Content) error) error {
 // returns. A message that is gone is left out.
 func (f *Folder) Contents(list []Seen, fn func(Seen, *Content) error) error {
 	return f.a.s.st.View(func(tx *store.Tx) error {
-		var room []byte
+		var shared *room
 		if len(list) > 1 {
-			room = make([]byte, 0, roomSize)
+			shared = new(room)
 		}
 		for _, m := range list {
-			c := &Content{s: f.a.s, tx: tx, m: m.Message, room: room}
+			if shared != nil {
+				shared.b = shared.b[:0]
+			}
+			c := &Content{s: f.a.s, tx: tx, m: m.Message, room: shared}
 			if err := c.gone(fn(m, c)); err != nil && !errors.Is(err, ErrNoMessage) {
 				return err
 			}
@@ -331,12 +369,12 @@ func (c *Content) Bytes(off, end int64) ([]byte, error) {
 	if off < 0 || end < off || end > c.m.Size {
 		return nil, fmt.Errorf("bytes %d to %d of a message of %d", off, end, c.m.Size)
 	}
-	have, n := len(c.room), int(end-off)
-	if n > cap(c.room)-have {
-		return readBlob(c.tx, c.m.blob, off, make([]byte, 0, n))
+	n := int(end - off)
+	to := c.room.take(n)
+	if to == nil {
+		to = make([]byte, 0, n)
 	}
-	c.room = c.room[:have+n]
-	return readBlob(c.tx, c.m.blob, off, c.room[have:have:have+n])
+	return readBlob(c.tx, c.m.blob, off, to)
 }
 
 // Reader reads the message's bytes from off up to end, a small part at a time.

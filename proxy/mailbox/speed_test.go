@@ -35,7 +35,7 @@ func TestPick(t *testing.T) {
 			t.Errorf("%s: %v, want %v (%v)", what, have, want, err)
 		}
 	}
-	list, err := s.Pick(func(int, *Message) bool { return true })
+	list, err := s.Pick(func(*Message) bool { return true })
 	same("Pick", list, err)
 	known, err := s.Known([]uint32{1, 2, 3, 4, 5, 6, 7})
 	list = nil
@@ -44,7 +44,7 @@ func TestPick(t *testing.T) {
 	}
 	same("Known", list, err)
 	want = want[1:2]
-	list, err = s.Pick(func(seq int, m *Message) bool { return seq == 3 && m.UID == 3 })
+	list, err = s.Pick(func(m *Message) bool { return m.UID == 3 })
 	same("Pick of one", list, err)
 }
 

@@ -1,0 +1,46 @@
+package imap
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"mailproxy/proxy/mailbox"
+)
+
+// BenchmarkCommand is what a client waits for commands that read a folder of 2,000
+// messages, over TCP; NOOP is what the way there and back costs by itself.
+func BenchmarkCommand(b *testing.B) {
+	w := newWorld(b)
+	const header = "From: Ann Archer <ann%d@x.test>\r\nTo: Bob Baker <bob@y.test>, <carl@z.test>\r\nCc: <dora@z.test>\r\n" +
+		"Subject: some words of this and that%s\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n" +
+		"Message-ID: <m%d@x.test>\r\nIn-Reply-To: <r%d@x.test>\r\n\r\nshort\r\n"
+	for i := range 2000 {
+		word, flags := "", []string{mailbox.FlagSeen}
+		if i%20 == 0 {
+			word, flags = " heliograph", nil
+		}
+		w.deliver("INBOX", fmt.Sprintf(header, i, word, i, i), flags...)
+	}
+	for _, command := range []string{
+		"NOOP", "SEARCH UNSEEN", "SEARCH SUBJECT heliograph", "FETCH 1:* (FLAGS)", "FETCH 1:* (ENVELOPE)",
+	} {
+		b.Run(command, func(b *testing.B) {
+			l := w.login()
+			l.ok("SELECT INBOX")
+			b.ReportAllocs()
+			for b.Loop() {
+				l.write("b " + command + "\r\n")
+				for {
+					part, err := l.r.ReadSlice('\n')
+					if err != nil {
+						b.Fatal(err)
+					}
+					if bytes.HasPrefix(part, []byte("b OK")) {
+						break
+					}
+				}
+			}
+		})
+	}
+}
