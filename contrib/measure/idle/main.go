@@ -17,20 +17,19 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"time"
 
+	"mailproxy/contrib/measure/daemon"
 	"mailproxy/contrib/measure/resident"
+	"mailproxy/internal/child"
 	"mailproxy/internal/demo"
 	"mailproxy/proxy"
 )
@@ -39,13 +38,7 @@ import (
 const patience = 2 * time.Minute
 
 func main() {
-	if part := os.Getenv(partEnv); part != "" {
-		if err := runPart(part); err != nil {
-			fmt.Fprintf(os.Stderr, "idle: %s: %v\n", part, err)
-			os.Exit(1)
-		}
-		return
-	}
+	child.Main(parts)
 	length := flag.Duration("for", 5*time.Minute, "how long to measure")
 	warmUp := flag.Duration("warm-up", time.Minute, "how long to wait between registration and measurement")
 	program := flag.String("mailproxy", "", "measure this program's \"run\" instead of the same code in a process of this one's")
@@ -65,75 +58,43 @@ func run(ctx context.Context, program string, warmUp, length time.Duration) (err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	network, err := startPart(networkPart, dir)
+	network, settings, err := daemon.StartNetwork(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, network.stop()) }()
-	var net networkReady
-	if err := network.read(&net); err != nil {
+	defer func() { err = errors.Join(err, network.Stop()) }()
+	files, err := daemon.Configure(filepath.Join(dir, "user"), settings, false)
+	if err != nil {
 		return err
 	}
-	cfg := proxy.DefaultConfig()
-	cfg.Dir = filepath.Join(dir, "user")
-	cfg.Network = proxy.NetworkConfig{Document: "network.note", Keys: net.Keys, Threshold: net.Threshold}
-	cfg.Listen = proxy.ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0"}
-	file := filepath.Join(dir, "mailproxy.toml")
-	if err := os.WriteFile(filepath.Join(dir, "network.note"), net.Note, 0o644); err != nil {
-		return err
-	}
-	if err := cfg.Write(file); err != nil {
-		return err
-	}
-	var user *process
-	if program == "" {
-		user, err = startPart(userPart, file)
-	} else {
-		user, err = start(exec.Command(program, "run", "--config", file))
-	}
+	user, err := startUser(program, files.Config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, user.stop()) }()
-	if err := register(ctx, cfg.Dir); err != nil {
+	registering, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := daemon.Register(registering, files.Data, proxy.NewAccount{Address: demo.Alice}); err != nil {
 		return err
 	}
-	fmt.Printf("the network runs in process %d, the user's part in %d; registered, and warming up for %v\n", network.id(), user.id(), warmUp)
+	fmt.Printf("the network runs in process %d, the user's part in %d; registered, and warming up for %v\n", network.PID(), user.PID(), warmUp)
 	if err := sleep(ctx, warmUp); err != nil {
 		return err
 	}
-	m, err := measure(ctx, user.id(), cfg.Dir, length)
+	m, err := measure(ctx, user.PID(), files.Data, length)
 	if err != nil {
 		return err
 	}
 	m.print()
 	if program == "" {
-		if err := user.profile(os.Stdout); err != nil {
+		var profile string
+		if err := user.Ask(profileRequest{}, &profile); err != nil {
 			return err
 		}
+		fmt.Print(profile)
 	}
 	fmt.Printf("\nrss_mib=%.1f cpu_percent=%.2f\n", resident.MiB(m.mostRSS), m.cpuPercent())
 	return nil
-}
-
-// register adds an account to the daemon with the data directory dir, as soon as
-// that listens, and waits until its provider has it.
-func register(ctx context.Context, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	control := proxy.Control(dir)
-	for {
-		if _, err := control.Status(ctx); err == nil {
-			break
-		} else if sleepErr := sleep(ctx, 50*time.Millisecond); sleepErr != nil {
-			return fmt.Errorf("wait for the daemon: %w", err)
-		}
-	}
-	added, err := control.AddAccount(ctx, proxy.NewAccount{Address: demo.Alice})
-	if err == nil && added.Problem != "" {
-		err = errors.New(added.Problem)
-	}
-	return err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -145,80 +106,28 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// A process is one that was started and will be stopped.
-type process struct {
-	cmd *exec.Cmd
-	in  io.Closer
-	ask io.Writer
-	out *bufio.Reader
+// A user is the process that is measured.
+type user struct {
+	*child.Process
+	foreign bool // another program, which ends by a signal
 }
 
-// start starts a process whose end is asked for by a signal.
-func start(cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
+// startUser starts the daemon of a configuration: the program's, if there is one.
+func startUser(program, config string) (user, error) {
+	if program == "" {
+		p, err := child.Start(userPart, config)
+		return user{p, false}, err
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	p.in, p.ask, p.out = in, in, bufio.NewReader(out)
+	cmd := exec.Command(program, "run", "--config", config)
 	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
-	}
-	return p, nil
-}
-
-// startPart starts this program once more, as the part.
-func startPart(part, argument string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self, argument)
-	cmd.Env = append(os.Environ(), partEnv+"="+part)
-	return start(cmd)
-}
-
-func (p *process) id() int { return p.cmd.Process.Pid }
-
-// read reads a line of JSON.
-func (p *process) read(v any) error {
-	line, err := p.out.ReadBytes('\n')
-	if err != nil {
-		return fmt.Errorf("read from process %d: %w", p.id(), err)
-	}
-	return json.Unmarshal(line, v)
-}
-
-// profile has the process say where its memory is.
-func (p *process) profile(w io.Writer) error {
-	if _, err := fmt.Fprintln(p.ask, "profile"); err != nil {
-		return fmt.Errorf("ask process %d: %w", p.id(), err)
-	}
-	for {
-		line, err := p.out.ReadString('\n')
-		if err != nil {
-			return fmt.Errorf("read from process %d: %w", p.id(), err)
-		}
-		if line == "\n" {
-			return nil
-		}
-		if _, err := io.WriteString(w, line); err != nil {
-			return err
-		}
-	}
+	p, err := child.Launch(program, cmd)
+	return user{p, true}, err
 }
 
 // stop ends the process in good order.
-func (p *process) stop() error {
-	err := errors.Join(p.in.Close(), p.cmd.Process.Signal(os.Interrupt))
-	_, copyErr := io.Copy(io.Discard, p.out) // until it ends, so that it is not blocked
-	if err = errors.Join(err, copyErr, p.cmd.Wait()); err != nil {
-		return fmt.Errorf("stop process %d: %w", p.id(), err)
+func (u user) stop() error {
+	if !u.foreign {
+		return u.Stop()
 	}
-	return nil
+	return errors.Join(u.Signal(os.Interrupt), u.Stop())
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/emersion/go-imap/v2/imapclient"
 
+	"mailproxy/contrib/measure/daemon"
 	"mailproxy/contrib/measure/resident"
+	"mailproxy/internal/child"
 	"mailproxy/internal/demo"
 	"mailproxy/proxy"
 )
@@ -48,26 +50,20 @@ func measureFolder(ctx context.Context, n, size int) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	before := machine()
-	network, err := startPart(networkPart, dir)
+	network, settings, err := daemon.StartNetwork(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, network.stop()) }()
-	var net networkReady
-	if err := network.read(&net); err != nil {
-		return err
-	}
-	cfg := proxy.DefaultConfig()
-	cfg.Dir = filepath.Join(dir, "user")
-	file, err := setUp(dir, cfg, net)
+	defer func() { err = errors.Join(err, network.Stop()) }()
+	files, err := daemon.Configure(filepath.Join(dir, "user"), settings, true)
 	if err != nil {
 		return err
 	}
 	var f folderFigures
-	if f.fill, err = fillDaemon(ctx, file, cfg.Dir, n, size); err != nil {
+	if f.fill, err = fillDaemon(ctx, files, n, size); err != nil {
 		return err
 	}
-	if err := f.measure(ctx, file, n, size); err != nil {
+	if err := f.measure(ctx, files.Config, n, size); err != nil {
 		return err
 	}
 	fmt.Printf("a folder of %d messages of %d bytes, delivered in %.0f s\nbefore: %s\nafter: %s\n\n", n, size, f.fill.Seconds(), before, machine())
@@ -83,21 +79,23 @@ func measureFolder(ctx context.Context, n, size int) (err error) {
 }
 
 // fillDaemon runs a daemon for as long as it takes to add an account and mail.
-func fillDaemon(ctx context.Context, file, dir string, n, size int) (took time.Duration, err error) {
-	d, err := startPart(daemonPart, file)
+func fillDaemon(ctx context.Context, files daemon.Files, n, size int) (took time.Duration, err error) {
+	d, err := child.Start(daemonPart, files.Config)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, d.Stop()) }()
 	var address string
-	if err := d.read(&address); err != nil {
+	if err := d.Read(&address); err != nil {
 		return 0, err
 	}
-	if err := register(ctx, dir); err != nil {
+	registering, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if _, err := daemon.Register(registering, files.Data, proxy.NewAccount{Address: demo.Alice, Password: password}); err != nil {
 		return 0, err
 	}
 	start := time.Now()
-	err = d.ask(fmt.Sprintf("fill %d %d", n, size))
+	err = d.Ask(fillRequest{n, size}, nil)
 	return time.Since(start), err
 }
 
@@ -139,15 +137,15 @@ func (i *idler) wait(ctx context.Context, n uint32) (time.Time, error) {
 }
 
 // measure starts the daemon again and looks at it.
-func (f *folderFigures) measure(ctx context.Context, file string, n, size int) (err error) {
+func (f *folderFigures) measure(ctx context.Context, config string, n, size int) (err error) {
 	start := time.Now()
-	d, err := startPart(daemonPart, file)
+	d, err := child.Start(daemonPart, config)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.stop()) }()
+	defer func() { err = errors.Join(err, d.Stop()) }()
 	var address string
-	if err := d.read(&address); err != nil {
+	if err := d.Read(&address); err != nil {
 		return err
 	}
 	f.start = time.Since(start)
@@ -191,13 +189,13 @@ func (f *folderFigures) measure(ctx context.Context, file string, n, size int) (
 			return err
 		}
 	}
-	if err := f.watch(ctx, d.cmd.Process.Pid); err != nil {
+	if err := f.watch(ctx, d.PID()); err != nil {
 		return err
 	}
 	if err := f.arrive(ctx, clients, n, size); err != nil {
 		return err
 	}
-	return f.watch(ctx, d.cmd.Process.Pid)
+	return f.watch(ctx, d.PID())
 }
 
 // watch looks at the daemon's memory for a while.

@@ -44,16 +44,12 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"mailproxy/internal/child"
 )
 
 func main() {
-	if part := os.Getenv(partEnv); part != "" {
-		if err := runPart(part); err != nil {
-			fmt.Fprintf(os.Stderr, "imap: %s: %v\n", part, err)
-			os.Exit(1)
-		}
-		return
-	}
+	child.Main(parts)
 	var o options
 	flag.IntVar(&o.messages, "messages", 2000, "how many messages the folder gets")
 	flag.IntVar(&o.size, "size", 10<<10, "bytes of a message")

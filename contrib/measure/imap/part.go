@@ -1,54 +1,39 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
 	"runtime/pprof"
-	"strings"
 
+	"mailproxy/contrib/measure/daemon"
 	"mailproxy/imap"
+	"mailproxy/internal/child"
 	"mailproxy/internal/store"
 	"mailproxy/proxy"
 	"mailproxy/proxy/mailbox"
 )
 
-// partEnv names, in a child's environment, the part that it is to play.
+// The parts of this program that are measured, in processes of their own.
 const (
-	partEnv     = "MAILPROXY_IMAP_PART"
-	mailPart    = "mail"
-	networkPart = "network"
-	daemonPart  = "daemon"
+	mailPart   = "mail"
+	daemonPart = "daemon"
 )
 
-// runPart plays a part until standard input ends.
-func runPart(part string) error {
-	if len(os.Args) != 2 {
-		return fmt.Errorf("%d arguments, want 1", len(os.Args)-1)
-	}
-	if part != networkPart {
-		debug.SetGCPercent(proxy.GCPercent) // as cmd/mailproxy does
-	}
-	switch part {
-	case mailPart:
-		return runMail(os.Args[1])
-	case networkPart:
-		return runNetwork(os.Args[1])
-	case daemonPart:
-		return runDaemon(os.Args[1])
-	}
-	return errors.New("there is no such part")
+var parts = map[string]child.Part{
+	mailPart:           child.Func(runMail),
+	daemonPart:         child.Func(runDaemon),
+	daemon.NetworkPart: child.Func(daemon.RunNetwork),
 }
 
 // runMail serves mail as proxy.Daemon does: the same store, with a key, and the
 // same front end.
 func runMail(dir string) (err error) {
+	debug.SetGCPercent(proxy.GCPercent) // as cmd/mailproxy does
 	key := make([]byte, store.KeySize)
 	if _, err := rand.Read(key); err != nil {
 		return err
@@ -78,44 +63,35 @@ func runMail(dir string) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- front.Serve(ln) }()
-	if err := say(ln.Addr().String()); err != nil {
-		return errors.Join(err, front.Close(), <-served)
+	var p profiler
+	if err = child.Say(ln.Addr().String()); err == nil {
+		err = child.Serve(p.set)
 	}
-	err = obey()
-	return errors.Join(err, front.Close(), <-served)
+	return errors.Join(err, p.end(), front.Close(), <-served)
 }
 
-// obey starts and ends processor profiles, as the parent asks, until it closes its
-// end.
-func obey() error {
-	var file *os.File
-	end := func() error {
-		if file == nil {
-			return nil
-		}
-		pprof.StopCPUProfile()
-		err := file.Close()
-		file = nil
-		return err
+// A profiler writes processor profiles, one after the other.
+type profiler struct{ file *os.File }
+
+// set ends the profile that is being written, and begins one in the file, if that has a
+// name.
+func (p *profiler) set(name string) (struct{}, error) {
+	err := p.end()
+	if name == "" || err != nil {
+		return struct{}{}, err
 	}
-	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
-		name, ok := strings.CutPrefix(asked.Text(), "profile ")
-		err := end()
-		switch {
-		case !ok:
-			err = errors.New("no such request")
-		case name != "" && err == nil:
-			if file, err = os.Create(name); err == nil {
-				err = pprof.StartCPUProfile(file)
-			}
-		}
-		answer := ""
-		if err != nil {
-			answer = err.Error()
-		}
-		if err := say(answer); err != nil {
-			return errors.Join(err, end())
-		}
+	if p.file, err = os.Create(name); err != nil {
+		return struct{}{}, err
 	}
-	return end()
+	return struct{}{}, pprof.StartCPUProfile(p.file)
+}
+
+func (p *profiler) end() error {
+	if p.file == nil {
+		return nil
+	}
+	pprof.StopCPUProfile()
+	err := p.file.Close()
+	p.file = nil
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	userdaemon "mailproxy/contrib/measure/daemon"
 	"mailproxy/proxy"
 )
 
@@ -41,18 +42,11 @@ type daemon struct {
 
 // start starts a daemon whose network is that of the note.
 func start(program, dir string, note proxy.NetworkConfig, address string) (*daemon, error) {
-	cfg := proxy.DefaultConfig()
-	cfg.Dir = filepath.Join(dir, "data")
-	cfg.Network = note
-	cfg.Listen = proxy.ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0", AllowPlaintext: true}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make a daemon's directory: %w", err)
-	}
-	file := filepath.Join(dir, "mailproxy.toml")
-	if err := cfg.Write(file); err != nil {
+	files, err := userdaemon.Configure(dir, note, true)
+	if err != nil {
 		return nil, err
 	}
-	d := &daemon{dir: cfg.Dir, address: address, cmd: exec.Command(program, "run", "--config", file)}
+	d := &daemon{dir: files.Data, address: address, cmd: exec.Command(program, "run", "--config", files.Config)}
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
@@ -63,25 +57,12 @@ func start(program, dir string, note proxy.NetworkConfig, address string) (*daem
 // register waits for the daemon, adds the account and waits until its provider has
 // it.
 func (d *daemon) register(ctx context.Context) error {
-	control := proxy.Control(d.dir)
-	for {
-		_, err := control.Status(ctx)
-		if err == nil {
-			break
-		}
-		if sleepErr := sleep(ctx, 50*time.Millisecond); sleepErr != nil {
-			return fmt.Errorf("wait for the daemon of %s: %w", d.address, err)
-		}
-	}
-	added, err := control.AddAccount(ctx, proxy.NewAccount{Address: d.address})
-	if err == nil && added.Problem != "" {
-		err = errors.New(added.Problem)
-	}
+	added, err := userdaemon.Register(ctx, d.dir, proxy.NewAccount{Address: d.address})
 	if err != nil {
-		return fmt.Errorf("register %s: %w", d.address, err)
+		return err
 	}
 	d.secret = added.Password
-	s, err := control.Status(ctx)
+	s, err := proxy.Control(d.dir).Status(ctx)
 	d.smtp = s.Listen["smtp"]
 	return err
 }
