@@ -32,7 +32,7 @@ func explain(err error, addr string) error {
 	case errors.Is(err, spool.StatusBadName):
 		text = fmt.Sprintf("%s cannot be a name at %s: names have letters a to z, digits, and single . - _ between them; choose another one", name, domain)
 	case errors.Is(err, spool.StatusInvite):
-		text = fmt.Sprintf("%s takes new accounts by invitation only, and there was no code with this one, or one that is unknown, used up or expired; ask the provider for a code and give it with --invite", domain)
+		text = fmt.Sprintf("%s takes new accounts by invitation only, and there was no code with this one, or one that is unknown, used up or expired; ask your provider for another invitation (mailproxy join INVITATION, or its code with --invite)", domain)
 	case errors.Is(err, spool.StatusRevoked):
 		text = fmt.Sprintf("%s was deleted at %s, or its keys were revoked, and that is for good; choose another name", addr, domain)
 	case errors.Is(err, spool.StatusSuspended):

@@ -16,7 +16,7 @@ func TestExplain(t *testing.T) {
 		spool.StatusTaken:     "the name ann is taken at north.test; choose another one",
 		spool.StatusReserved:  "kept for those who run north.test",
 		spool.StatusBadName:   "cannot be a name at north.test",
-		spool.StatusInvite:    "give it with --invite",
+		spool.StatusInvite:    "ask your provider for another invitation",
 		spool.StatusRevoked:   "ann@north.test was deleted at north.test",
 		spool.StatusSuspended: "north.test has suspended ann@north.test",
 		spool.StatusBusy:      "goes on trying",

@@ -22,7 +22,7 @@ func TestScripts(t *testing.T) {
 			"waitfile": waitFile, "waitdaemon": waitDaemon, "json": jsonValue,
 			"freeports": freePorts, "stopatend": stopAtEnd, "listen": listen, "sendmail": sendMail, "waitmail": waitMail,
 			"waitflags": waitFlags, "socksproxy": socksProxy, "waitreason": waitReason, "world": world.command,
-			"alarmed": fast.alarmed,
+			"alarmed": fast.alarmed, "provider": provider,
 		},
 		RequireExplicitExec: true,
 	})
