@@ -44,3 +44,21 @@ func BenchmarkCommand(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMove is what a client waits for until all messages of a folder of 2,000
+// are in another one, synced.
+func BenchmarkMove(b *testing.B) {
+	w := newWorld(b)
+	for i := range 2000 {
+		w.deliver("INBOX", letter(i))
+	}
+	l := w.login()
+	from, to := "INBOX", "Archive"
+	b.ReportAllocs()
+	for b.Loop() {
+		l.ok("SELECT " + from)
+		l.write("b MOVE 1:* " + to + "\r\n")
+		l.expect("b OK")
+		from, to = to, from
+	}
+}
