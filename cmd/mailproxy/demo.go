@@ -32,6 +32,9 @@ type demoCmd struct {
 	SMTP              string   `help:"Where to offer SMTP (${default}); if the port is taken, a free one is used." default:"127.0.0.1:1025" name:"smtp" placeholder:"ADDRESS"`
 	IMAP              string   `help:"Where to offer IMAP (${default}); if the port is taken, a free one is used." default:"127.0.0.1:1143" name:"imap" placeholder:"ADDRESS"`
 	POP3              string   `help:"Where to offer POP3 (${default}); if the port is taken, a free one is used." default:"127.0.0.1:1110" name:"pop3" placeholder:"ADDRESS"`
+	SMTPS             string   `help:"Where to offer SMTP with TLS from the start (127.0.0.1:1465; any free port where --smtp has port 0)." name:"smtps" placeholder:"ADDRESS"`
+	IMAPS             string   `help:"The same for IMAP (127.0.0.1:1993)." name:"imaps" placeholder:"ADDRESS"`
+	POP3S             string   `help:"The same for POP3 (127.0.0.1:1995)." name:"pop3s" placeholder:"ADDRESS"`
 	Files             []string `arg:"" optional:"" type:"existingfile" help:"More mail for --send."`
 }
 
@@ -61,7 +64,11 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	fmt.Println("mailproxy demo: a private mail network and two mailboxes, in one process, on loopback")
 	w, err := demo.Start(demo.Config{
 		Dir: dir, Parameters: directory.DefaultParameters(), Receipts: true,
-		Listen:    proxy.ListenConfig{SMTP: d.SMTP, IMAP: d.IMAP, POP3: d.POP3, Web: "127.0.0.1:0", AllowPlaintext: true},
+		Listen: proxy.ListenConfig{
+			SMTP: d.SMTP, IMAP: d.IMAP, POP3: d.POP3,
+			SMTPS: withTLS(d.SMTPS, d.SMTP, "1465"), IMAPS: withTLS(d.IMAPS, d.IMAP, "1993"), POP3S: withTLS(d.POP3S, d.POP3, "1995"),
+			Web: "127.0.0.1:0", AllowPlaintext: true,
+		},
 		FreePorts: true, Taken: func(taken *ports.TakenError, instead string) {
 			fmt.Printf("          %s is taken by %s: using %s instead\n", taken.Address, taken.By(), instead)
 		},
@@ -117,6 +124,19 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 	<-ctx.Done()
 	fmt.Println("\nstopping")
 	return nil
+}
+
+// withTLS is where a protocol is offered with TLS from the start, if nothing is said:
+// beside the plain one, on the usual port.
+func withTLS(said, plain, usual string) string {
+	host, port, err := net.SplitHostPort(plain)
+	switch {
+	case said != "" || err != nil: // whoever listens tells of an address that is none
+		return said
+	case port == "0":
+		return plain
+	}
+	return net.JoinHostPort(host, usual)
 }
 
 // firstMail is what alice writes when no file was given.
@@ -317,8 +337,11 @@ func writeReady(file string, w *demo.World) error {
 		SMTP     endpoint       `json:"smtp"`
 		IMAP     endpoint       `json:"imap"`
 		POP3     endpoint       `json:"pop3"`
+		SMTPS    endpoint       `json:"smtps"`
+		IMAPS    endpoint       `json:"imaps"`
+		POP3S    endpoint       `json:"pop3s"`
 		CAFile   string         `json:"ca_file"`
-	}{w.Accounts, at("smtp"), at("imap"), at("pop3"), w.Daemon.CAFile()})
+	}{w.Accounts, at("smtp"), at("imap"), at("pop3"), at("smtps"), at("imaps"), at("pop3s"), w.Daemon.CAFile()})
 	if err != nil {
 		return fmt.Errorf("write ready file: %w", err)
 	}
@@ -387,11 +410,12 @@ func printHowTo(w *demo.World) {
 	for _, a := range w.Accounts {
 		fmt.Fprintf(t, "  %s\t%s\n", a.Address, a.Password)
 	}
-	fmt.Fprintf(t, "\n  incoming, IMAP\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("imap"))
-	fmt.Fprintf(t, "  or incoming, POP3\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("pop3"))
-	fmt.Fprintf(t, "  outgoing, SMTP\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address("smtp"))
+	for _, row := range [][2]string{{"\n  incoming, IMAP", "imap"}, {"  or incoming, POP3", "pop3"}, {"  outgoing, SMTP", "smtp"}} {
+		fmt.Fprintf(t, "%s\t%s\tSSL/TLS\tnormal password\n", row[0], w.Daemon.Address(row[1]+"s"))
+		fmt.Fprintf(t, "    or\t%s\tSTARTTLS or none\tnormal password\n", w.Daemon.Address(row[1]))
+	}
 	_ = t.Flush() // into memory
-	fmt.Fprintf(&b, "\nFor STARTTLS, import this certificate authority first (Settings, Privacy & Security, Certificates):\n  %s\n", w.Daemon.CAFile())
+	fmt.Fprintf(&b, "\nFor SSL/TLS and STARTTLS, import this certificate authority first (Settings, Privacy & Security, Certificates):\n  %s\n", w.Daemon.CAFile())
 	if link, err := w.Daemon.Page(); err != nil {
 		fmt.Fprintf(&b, "\nThere is no status page: %v\n", err)
 	} else {

@@ -1,15 +1,12 @@
 # fetchmail, mpop and getmail6, which fetch mail: with what stays on the server, and
 # with what goes.
 
-# How getmail is secured: it knows no STARTTLS.
-getmail_tls='no TLS'
-
 fetch_checks() {
 	fetch_check fetchmail 'POP3, STLS' with_fetchmail pop3
 	fetch_check fetchmail 'IMAP, STARTTLS' with_fetchmail imap
 	fetch_check mpop 'POP3, STLS' with_mpop
-	fetch_check getmail "POP3, $getmail_tls" with_getmail pop3
-	fetch_check getmail "IMAP, $getmail_tls" with_getmail imap
+	fetch_check getmail 'POP3, SSL/TLS' with_getmail pop3
+	fetch_check getmail 'IMAP, SSL/TLS' with_getmail imap
 }
 
 # fetch_check PROGRAM HOW FUNCTION ARGUMENT...: the function is called with keep or
@@ -96,10 +93,11 @@ with_mpop() { # keep|delete DIR ADDRESS PASSWORD
 	limited mpop -C "$work/mpoprc" a
 }
 
+# getmail knows no STARTTLS.
 with_getmail() { # keep|delete PROTOCOL DIR ADDRESS PASSWORD
-	local port=$pop3_port kind=SimplePOP3
+	local port=$pop3s_port kind=SimplePOP3SSL
 	if [[ $2 == imap ]]; then
-		port=$imap_port kind=SimpleIMAP
+		port=$imaps_port kind=SimpleIMAPSSL
 	fi
 	mkdir -p "$HOME/.getmail"
 	private "$HOME/.getmail/getmailrc" <<-END
@@ -109,6 +107,7 @@ with_getmail() { # keep|delete PROTOCOL DIR ADDRESS PASSWORD
 		port = $port
 		username = $4
 		password = $5
+		ca_certs = $ca
 		[destination]
 		type = MDA_external
 		path = $(deliver "$3")

@@ -137,6 +137,8 @@ start_demo() {
 	at=$(other show smtp) smtp_port=${at##*:}
 	at=$(other show imap) imap_port=${at##*:}
 	at=$(other show pop3) pop3_port=${at##*:}
+	at=$(other show imaps) imaps_port=${at##*:}
+	at=$(other show pop3s) pop3s_port=${at##*:}
 	ca=$(other show ca)
 	# Passwords go into files: a command line can be read by everybody.
 	private "$work/alice.curl" <<<"user = \"$alice:$alice_password\""

@@ -72,8 +72,8 @@ network_read() {
 	read_with fetchmail 'IMAP, STARTTLS' fetch_kept with_fetchmail imap
 	read_with fetchmail 'POP3, STLS' fetch_kept with_fetchmail pop3
 	read_with mpop 'POP3, STLS' fetch_kept with_mpop
-	read_with getmail "IMAP, $getmail_tls" fetch_kept with_getmail imap
-	read_with getmail "POP3, $getmail_tls" fetch_kept with_getmail pop3
+	read_with getmail 'IMAP, SSL/TLS' fetch_kept with_getmail imap
+	read_with getmail 'POP3, SSL/TLS' fetch_kept with_getmail pop3
 }
 
 # network_wait waits for all that was sent, and takes away what the demo sent.

@@ -119,6 +119,7 @@ func (o *other) show(args []string) error {
 	what, ok := map[string]string{
 		"address": o.account.Address, "username": o.account.Username, "password": o.account.Password,
 		"smtp": o.file.SMTP.String(), "imap": o.file.IMAP.String(), "pop3": o.file.POP3.String(),
+		"imaps": o.file.IMAPS.String(), "pop3s": o.file.POP3S.String(),
 		"ca": o.file.CAFile,
 	}[args[0]]
 	if !ok {

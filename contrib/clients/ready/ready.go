@@ -41,6 +41,8 @@ type File struct {
 	SMTP     Endpoint  `json:"smtp"`
 	IMAP     Endpoint  `json:"imap"`
 	POP3     Endpoint  `json:"pop3"`
+	IMAPS    Endpoint  `json:"imaps"`
+	POP3S    Endpoint  `json:"pop3s"`
 	CAFile   string    `json:"ca_file"`
 }
 
@@ -54,8 +56,8 @@ func Read(file string) (*File, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, fmt.Errorf("read ready file %s: %w", file, err)
 	}
-	if len(f.Accounts) < 2 || f.SMTP.Port == 0 || f.IMAP.Port == 0 || f.POP3.Port == 0 || f.CAFile == "" {
-		return nil, fmt.Errorf("read ready file %s: it lacks two accounts, smtp, imap, pop3 or ca_file", file)
+	if len(f.Accounts) < 2 || f.SMTP.Port == 0 || f.IMAP.Port == 0 || f.POP3.Port == 0 || f.IMAPS.Port == 0 || f.POP3S.Port == 0 || f.CAFile == "" {
+		return nil, fmt.Errorf("read ready file %s: it lacks two accounts, smtp, imap, pop3, imaps, pop3s or ca_file", file)
 	}
 	return &f, nil
 }
