@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -132,20 +130,14 @@ func (a *accountDeleteCmd) Run(ctx context.Context) error {
 		"deleted")
 }
 
-// errNotConfirmed is the answer of who does not say yes.
-var errNotConfirmed = errors.New("nothing was done; to confirm, type the address, or use --yes")
-
 func (f *endFlags) end(ctx context.Context, in proxy.EndAccount, consequences, done string) error {
 	cfg, err := proxy.LoadConfig(f.Config)
 	if err != nil {
 		return err
 	}
 	if !f.Yes {
-		fmt.Fprintf(os.Stderr, "%s\n\nType the address to confirm: ", consequences)
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n') // no line confirms nothing
-		fmt.Fprintln(os.Stderr)
-		if !strings.EqualFold(strings.TrimSpace(line), f.Address) {
-			return errNotConfirmed
+		if err := confirm(f.JSON, consequences, "the address", f.Address, errNotConfirmed); err != nil {
+			return err
 		}
 	}
 	if err := proxy.Control(cfg.Dir).End(ctx, in); err != nil {

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"strings"
 
 	"mailproxy/internal/command"
 	"mailproxy/proxy"
@@ -105,13 +102,11 @@ func (a *aliasRetireCmd) Run(ctx context.Context) error {
 		return err
 	}
 	if !a.Yes {
-		fmt.Fprintf(os.Stderr, "%s is taken back for good: nobody can write to it any more, and nobody can have the name again. "+
-			"From now on you cannot write from it. Its provider is told at a random time, in half an hour on average; mail that has not come by then is lost, "+
-			"and mail of yours that is still on its way is not sent. What has come stays in your mailbox.\n\nType the address to confirm: ", a.Address)
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n') // no line confirms nothing
-		fmt.Fprintln(os.Stderr)
-		if !strings.EqualFold(strings.TrimSpace(line), a.Address) {
-			return errNotConfirmed
+		consequences := a.Address + " is taken back for good: nobody can write to it any more, and nobody can have the name again. " +
+			"From now on you cannot write from it. Its provider is told at a random time, in half an hour on average; mail that has not come by then is lost, " +
+			"and mail of yours that is still on its way is not sent. What has come stays in your mailbox."
+		if err := confirm(a.JSON, consequences, "the address", a.Address, errNotConfirmed); err != nil {
+			return err
 		}
 	}
 	out, err := proxy.Control(cfg.Dir).RetireAlias(ctx, proxy.RetireAlias{Address: a.Address})

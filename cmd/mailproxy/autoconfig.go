@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"mailproxy/internal/command"
 	"mailproxy/internal/durable"
 	"mailproxy/internal/mailclient"
 	"mailproxy/proxy"
@@ -21,7 +22,7 @@ type accountAutoconfigCmd struct {
 	Out          string   `help:"Write DOMAIN.xml into this directory, and not where Thunderbird looks; it is made." type:"path" short:"o" placeholder:"DIR"`
 	Remove       bool     `help:"Take the files away again."`
 	DefaultPorts bool     `help:"Read no configuration, and tell of the ports that a daemon has which nobody configured: for packages. Needs a domain."`
-	JSON         bool     `help:"Answer as JSON."`
+	command.JSONFlag
 }
 
 // An autoconfigResult says what became of one file.

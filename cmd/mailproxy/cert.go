@@ -115,34 +115,45 @@ func (c *certUninstallCmd) Run(ctx context.Context) error { return c.change(ctx,
 var errNotTrusted = errors.New("not everything was done; what to type is above")
 
 func (c *certPlaces) change(ctx context.Context, install bool) error {
+	results, err := c.apply(ctx, install)
+	if err == nil && c.JSON {
+		err = printJSON(results)
+	}
+	if err == nil && slices.ContainsFunc(results, func(r truststore.Result) bool { return r.Err != nil }) {
+		err = errNotTrusted
+	}
+	return err
+}
+
+// apply changes places, and says so unless it is to answer as JSON.
+func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Result, error) {
 	var kinds []truststore.Kind
 	for _, name := range c.Places {
 		k := truststore.Kind(strings.ToLower(name))
 		if !slices.Contains(truststore.Kinds, k) {
-			return fmt.Errorf("there is no place %q; there are %s", name, joinKinds(truststore.Kinds))
+			return nil, fmt.Errorf("there is no place %q; there are %s", name, joinKinds(truststore.Kinds))
 		}
 		kinds = append(kinds, k)
 	}
 	i, err := c.certificates()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	computer, err := truststore.This()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file, err := filepath.Abs(i.File)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a := truststore.Authority{Name: i.Name, File: file, DER: i.DER()}
 	places := truststore.Places(computer, kinds...)
 	if len(places) == 0 {
-		return fmt.Errorf("nothing was found here to install it in (of %s); start the mail program once, or import %s by hand: %s",
+		return nil, fmt.Errorf("nothing was found here to install it in (of %s); start the mail program once, or import %s by hand: %s",
 			joinKinds(truststore.Kinds), file, byHand)
 	}
 	results := make([]truststore.Result, 0, len(places))
-	left := false
 	for _, p := range places {
 		if !c.JSON {
 			sayPlan(p, a, install, c.DryRun)
@@ -158,20 +169,11 @@ func (c *certPlaces) change(ctx context.Context, install bool) error {
 			r = p.Uninstall(ctx, a)
 		}
 		results = append(results, r)
-		left = left || r.Err != nil
 		if !c.JSON {
 			sayResult(r, file, install)
 		}
 	}
-	if c.JSON {
-		if err := printJSON(results); err != nil {
-			return err
-		}
-	}
-	if left {
-		return errNotTrusted
-	}
-	return nil
+	return results, nil
 }
 
 // byHand is the way in Thunderbird's own menus.

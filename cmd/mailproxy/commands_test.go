@@ -77,10 +77,8 @@ func TestEveryCommandHasScript(t *testing.T) {
 var withoutJSON = map[string]string{
 	"run":                  "tells what happens until it ends; status has the JSON",
 	"demo":                 "tells a story; --ready-file has the JSON",
-	"leave":                "says step by step what it takes away",
 	"cert export":          "its output is the certificate",
 	"account mobileconfig": "its output is the profile",
-	"account autoconfig":   "its output is the XML",
 	"man":                  "its output is the page",
 	"completion":           "its output is the completion",
 }

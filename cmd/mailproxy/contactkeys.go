@@ -124,8 +124,17 @@ func mails(n int) string {
 
 type contactVerifyCmd struct {
 	contactOne
-	Number string `help:"The safety number that their mailproxy shows. Without this and --qr, it is asked for." xor:"what" placeholder:"DIGITS"`
-	QR     string `name:"qr" help:"What a program has read from the QR code that their mailproxy shows." xor:"what" placeholder:"TEXT"`
+	Digits []string `arg:"" optional:"" help:"The safety number that their mailproxy shows, in one piece or in groups. Without it, it is asked for."`
+	Number string   `help:"The same, as a flag." xor:"what" placeholder:"DIGITS"`
+	QR     string   `name:"qr" help:"What a program has read from the QR code that their mailproxy shows." xor:"what" placeholder:"TEXT"`
+}
+
+// Validate is called by kong.
+func (c *contactVerifyCmd) Validate() error {
+	if len(c.Digits) > 0 && c.Number+c.QR != "" {
+		return errors.New("give the safety number once, or the content of the QR code")
+	}
+	return nil
 }
 
 // Run compares what the other person shows with the keys that are known.
@@ -134,8 +143,11 @@ func (c *contactVerifyCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in := proxy.VerifyContact{ContactName: c.name(), Number: c.Number, QR: c.QR}
+	in := proxy.VerifyContact{ContactName: c.name(), Number: c.Number + strings.Join(c.Digits, " "), QR: c.QR}
 	if in.Number == "" && in.QR == "" {
+		if c.JSON {
+			return errNoNumber
+		}
 		// Their number is asked for and ours not shown: to compare is not to copy.
 		fmt.Fprintf(os.Stderr, "Have %s read their safety number to you by telephone, or when you meet. Type its 60 digits in one line: ", c.Address)
 		if in.Number, err = readLine(); err != nil {
@@ -163,7 +175,7 @@ func (c *contactVerifyCmd) Run(ctx context.Context) error {
 }
 
 // errNoNumber is the answer where no number was typed.
-var errNoNumber = errors.New("nothing was typed, and nothing changed; give the number with --number, or the content of the QR code with --qr")
+var errNoNumber = errors.New("nothing was typed, and nothing changed; give the number behind the address, or the content of the QR code with --qr")
 
 func readLine() (string, error) {
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n') // what there is without a line end counts
@@ -243,11 +255,8 @@ func (f *decideFlags) decide(ctx context.Context, do func(*proxy.Controller, con
 		return fmt.Errorf("no other key of %s waits for a decision; theirs is %s", k.Address, k.State)
 	}
 	if !f.Yes {
-		fmt.Fprintf(os.Stderr, "%s\n\nType the address to confirm: ", consequences(k))
-		line, err := readLine()
-		fmt.Fprintln(os.Stderr)
-		if err != nil || !strings.EqualFold(line, k.Address) {
-			return errNotConfirmed
+		if err := confirm(f.JSON, consequences(k), "the address", k.Address, errNotConfirmed); err != nil {
+			return err
 		}
 	}
 	out, err := do(control, ctx, proxy.DecideKey{ContactName: f.name(), Key: k.Other.Key, LoseVerified: lose})

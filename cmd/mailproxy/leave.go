@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +12,12 @@ import (
 	"syscall"
 	"time"
 
+	"mailproxy/internal/command"
 	"mailproxy/internal/control"
 	"mailproxy/internal/durable"
 	"mailproxy/internal/store"
 	"mailproxy/proxy"
+	"mailproxy/proxy/cert/truststore"
 	"mailproxy/proxy/mailbox/archive"
 	"mailproxy/proxy/service"
 	"mailproxy/proxy/storekey"
@@ -27,19 +28,51 @@ type leaveCmd struct {
 	Yes      bool   `help:"Do not ask."`
 	Mail     string `help:"Write all mail into this directory first, as mbox files." type:"path" placeholder:"DIR"`
 	HereOnly bool   `help:"Take everything off this computer, and leave the accounts at their provider as they are: for a provider that is gone. Nobody will read what arrives there."`
+	command.JSONFlag
+
+	left left
 }
 
-// leaving says what was done.
-func leaving(format string, args ...any) { fmt.Printf("- "+format+"\n", args...) }
+// left is what leave did.
+type left struct {
+	Config  string              `json:"config"`
+	Deleted []string            `json:"deleted"`         // the addresses, at their providers
+	Mail    []string            `json:"mail,omitempty"`  // directories that it was written to
+	Trust   []truststore.Result `json:"trust,omitempty"` // of mail programs, which was taken back
+	Did     []string            `json:"did"`
+}
 
-// errNotLeft is the answer of who does not say yes.
-var errNotLeft = errors.New("nothing was done; to confirm, type leave, or use --yes")
+// did says what was done.
+func (l *leaveCmd) did(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	l.left.Did = append(l.left.Did, text)
+	if !l.JSON {
+		fmt.Println("-", text)
+	}
+}
+
+// tell says what was not done by leave.
+func (l *leaveCmd) tell(text string) {
+	if !l.JSON {
+		fmt.Println(text)
+	}
+}
 
 // Run undoes join. What an earlier run did is not done again.
 func (l *leaveCmd) Run(ctx context.Context) error {
+	l.left = left{Config: l.Config, Deleted: []string{}, Did: []string{}}
+	err := l.leave(ctx)
+	// What was done before it failed is not done by the next try.
+	if l.JSON && (err == nil || len(l.left.Did) > 0) {
+		err = errors.Join(err, printJSON(l.left))
+	}
+	return err
+}
+
+func (l *leaveCmd) leave(ctx context.Context) error {
 	cfg, err := proxy.LoadConfig(l.Config)
 	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Println("There is nothing to leave: this computer has no configuration", l.Config)
+		l.tell("There is nothing to leave: this computer has no configuration " + l.Config)
 		return nil
 	}
 	if err != nil {
@@ -59,18 +92,8 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 	if err := l.confirm(cfg, status); err != nil {
 		return err
 	}
-	for _, a := range status.Accounts {
-		if l.Mail == "" {
-			break
-		}
-		if a.AliasOf != "" {
-			continue // its mail is that account's
-		}
-		in := proxy.ExportMail{Account: a.Address, Dir: filepath.Join(l.Mail, a.Address), Format: archive.Mbox}
-		var flags mailboxFlags
-		flags.Config = l.Config
-		done, err := useTool(ctx, &flags, func(t *proxy.MailTool) (proxy.ExportedMail, error) { return t.Export(ctx, in) }, printExported)
-		if err := skippedError(err, done.Skipped, "written"); err != nil {
+	if l.Mail != "" {
+		if err := l.saveMail(ctx, cfg, status); err != nil {
 			return fmt.Errorf("%w; nothing else was done", err)
 		}
 	}
@@ -84,9 +107,32 @@ func (l *leaveCmd) Run(ctx context.Context) error {
 		if err := c.End(ctx, proxy.EndAccount{Address: a.Address, Delete: true, Alias: a.AliasOf != ""}); err != nil {
 			return fmt.Errorf("%w; try again later, or give --here-only to leave the account there", err)
 		}
-		leaving("deleted %s at its provider", a.Address)
+		l.left.Deleted = append(l.left.Deleted, a.Address)
+		l.did("deleted %s at its provider", a.Address)
 	}
 	return l.clear(ctx, cfg, c, running)
+}
+
+// saveMail writes each account's mail into a directory of its own.
+func (l *leaveCmd) saveMail(ctx context.Context, cfg proxy.Config, status proxy.Status) error {
+	t := mailTool(ctx, cfg)
+	for _, a := range status.Accounts {
+		if a.AliasOf != "" {
+			continue // its mail is that account's
+		}
+		meter := newMeter(os.Stderr)
+		t.Progress = meter.show
+		done, err := t.Export(ctx, proxy.ExportMail{Account: a.Address, Dir: filepath.Join(l.Mail, a.Address), Format: archive.Mbox})
+		meter.clear()
+		if err == nil && !l.JSON {
+			printExported(done)
+		}
+		if err := skippedError(err, done.Skipped, "written"); err != nil {
+			return err
+		}
+		l.left.Mail = append(l.left.Mail, filepath.Join(l.Mail, a.Address))
+	}
+	return nil
 }
 
 // waitForStore waits until no process has the store: a daemon that ends answers no more
@@ -125,7 +171,7 @@ var ours = []string{storekey.StoreDir, "tls", "gateway", "network.used", "networ
 
 // clearDir removes the daemon's files from its directory, and the directory if nothing
 // else is in it.
-func clearDir(dir string) error {
+func (l *leaveCmd) clearDir(dir string) error {
 	temporary, err := filepath.Glob(filepath.Join(dir, durable.TempPrefix+"*"))
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", dir, err)
@@ -143,12 +189,12 @@ func clearDir(dir string) error {
 	case err != nil:
 		return fmt.Errorf("remove %s: %w", dir, err)
 	case len(rest) > 0:
-		leaving("removed mail and keys from %s; other files are there, and stay", dir)
+		l.did("removed mail and keys from %s; other files are there, and stay", dir)
 	default:
 		if err := os.Remove(dir); err != nil {
 			return fmt.Errorf("remove %s: %w", dir, err)
 		}
-		leaving("removed mail and keys: %s", dir)
+		l.did("removed mail and keys: %s", dir)
 	}
 	return nil
 }
@@ -177,21 +223,17 @@ func (l *leaveCmd) confirm(cfg proxy.Config, status proxy.Status) error {
 	} else {
 		b.WriteString(" (--mail DIR writes the mail elsewhere first)")
 	}
-	fmt.Fprintf(os.Stderr, "%s.\n\nType leave to confirm: ", b.String())
-	line, _ := bufio.NewReader(os.Stdin).ReadString('\n') // no line confirms nothing
-	fmt.Fprintln(os.Stderr)
-	if strings.TrimSpace(line) != "leave" {
-		return errNotLeft
-	}
-	return nil
+	b.WriteString(".")
+	return confirm(l.JSON, b.String(), "leave", "leave", errNotLeft)
 }
 
 // clear takes everything off this computer.
 func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Controller, running bool) error {
 	// While there is still the certificate to look for.
 	if _, err := l.certificates(); err == nil {
-		if err := (&certUninstallCmd{certPlaces{configFlag: l.configFlag}}).Run(ctx); err != nil {
-			fmt.Println(err) // what to do by hand is said
+		places := certPlaces{configFlag: l.configFlag, JSONFlag: l.JSONFlag}
+		if l.left.Trust, err = places.apply(ctx, false); err != nil {
+			l.tell(err.Error()) // what to do by hand is said
 		}
 	}
 	usual, err := l.usual()
@@ -205,7 +247,7 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 		}
 		done, err := manager.Remove(ctx)
 		for _, text := range done {
-			leaving("%s", text)
+			l.did("%s", text)
 		}
 		if err != nil {
 			return err
@@ -218,7 +260,7 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 		if err := waitForEnd(ctx, c); err != nil {
 			return err
 		}
-		leaving("the daemon has stopped")
+		l.did("the daemon has stopped")
 	}
 	if err := waitForStore(ctx, filepath.Join(cfg.Dir, storekey.StoreDir)); err != nil {
 		return err
@@ -226,7 +268,7 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 	if err := storekey.Erase(cfg.Dir, keySources(ctx)); err != nil {
 		return err
 	}
-	if err := clearDir(cfg.Dir); err != nil {
+	if err := l.clearDir(cfg.Dir); err != nil {
 		return err
 	}
 	files := []string{l.Config} // last, since it names the others
@@ -237,9 +279,9 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", path, err)
 		}
-		leaving("removed %s", path)
+		l.did("removed %s", path)
 	}
-	fmt.Println("\nIn your mail program, remove the account as well.")
+	l.tell("\nIn your mail program, remove the account as well.")
 	return nil
 }
 

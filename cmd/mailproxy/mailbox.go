@@ -35,10 +35,7 @@ func useTool[T any](ctx context.Context, f *mailboxFlags, do func(*proxy.MailToo
 	if err != nil {
 		return done, err
 	}
-	t := proxy.NewMailTool(cfg.Dir, func() ([]byte, error) {
-		key, err := storekey.Open(cfg.Dir, keySources(ctx))
-		return key, keyStatus(err)
-	})
+	t := mailTool(ctx, cfg)
 	meter := newMeter(os.Stderr)
 	t.Progress = meter.show
 	done, err = do(t)
@@ -47,6 +44,13 @@ func useTool[T any](ctx context.Context, f *mailboxFlags, do func(*proxy.MailToo
 		return done, err
 	}
 	return done, f.Say(done, func() { text(done) })
+}
+
+func mailTool(ctx context.Context, cfg proxy.Config) *proxy.MailTool {
+	return proxy.NewMailTool(cfg.Dir, func() ([]byte, error) {
+		key, err := storekey.Open(cfg.Dir, keySources(ctx))
+		return key, keyStatus(err)
+	})
 }
 
 // A meter shows progress on a terminal, and now and then elsewhere.
