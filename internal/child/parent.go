@@ -10,8 +10,8 @@ import (
 	"os/exec"
 )
 
-// A Process is a child, as its parent has it. Its methods are for one goroutine, but
-// for Kill.
+// A Process is a child, as its parent has it. One goroutine at a time may read, and one
+// wait; its end may be asked for by any.
 type Process struct {
 	name string
 	cmd  *exec.Cmd
@@ -124,9 +124,17 @@ func (p *Process) Wait() error {
 	return errors.Join(err, p.cmd.Wait())
 }
 
-// Stop ends the child in good order: it closes its input, and waits.
+// End closes the child's input, at which it ends in good order.
+func (p *Process) End() error {
+	if err := p.in.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("end %s, process %d: %w", p.name, p.PID(), err)
+	}
+	return nil
+}
+
+// Stop ends the child in good order, and waits.
 func (p *Process) Stop() error {
-	err := p.in.Close()
+	err := p.End()
 	if err = errors.Join(err, p.Wait()); err != nil {
 		return fmt.Errorf("stop %s, process %d: %w", p.name, p.PID(), err)
 	}

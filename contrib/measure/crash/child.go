@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"mailproxy/internal/child"
 	"mailproxy/internal/demo"
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
@@ -19,8 +19,10 @@ import (
 	"mailproxy/proxy/progress"
 )
 
-// childEnv holds a childConfig as JSON in the environment of a child.
-const childEnv = "MAILPROXY_CRASH_CHILD"
+// worldPart is the part of the process that is killed.
+const worldPart = "world"
+
+var parts = map[string]child.Part{worldPart: child.Func(childConfig.run)}
 
 // A childConfig says how the child is to run.
 type childConfig struct {
@@ -64,24 +66,6 @@ func times(scale float64) outbox.Times {
 	return t
 }
 
-// runChild runs the world if this process is a child, and returns false if not.
-func runChild() bool {
-	raw := os.Getenv(childEnv)
-	if raw == "" {
-		return false
-	}
-	var c childConfig
-	err := json.Unmarshal([]byte(raw), &c)
-	if err == nil {
-		err = c.run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "child:", err)
-		os.Exit(1)
-	}
-	return true
-}
-
 // run runs the world until SIGTERM, or rather until SIGKILL.
 func (c childConfig) run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -102,13 +86,8 @@ func (c childConfig) run() (err error) {
 		return err
 	}
 	var wg sync.WaitGroup
-	// A line at a time reaches the pipe whole: they are short.
-	out := json.NewEncoder(os.Stdout)
-	var mu sync.Mutex // keeps the lines apart
 	say := func(r report) {
-		mu.Lock()
-		defer mu.Unlock()
-		if err := out.Encode(r); err != nil {
+		if err := child.Say(r); err != nil {
 			stop() // the parent has gone
 		}
 	}

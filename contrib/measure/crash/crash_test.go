@@ -6,12 +6,12 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"mailproxy/internal/child"
 )
 
 func TestMain(m *testing.M) {
-	if runChild() {
-		return
-	}
+	child.Main(parts)
 	os.Exit(m.Run())
 }
 

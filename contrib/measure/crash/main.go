@@ -56,15 +56,15 @@ import (
 	"os/signal"
 	"path/filepath"
 	"time"
+
+	"mailproxy/internal/child"
 )
 
 // mostPending keeps all slots in use and the end near.
 const mostPending = 40
 
 func main() {
-	if runChild() {
-		return
-	}
+	child.Main(parts)
 	var o options
 	flag.IntVar(&o.kills, "kills", 100, "how often to kill")
 	flag.Float64Var(&o.scale, "scale", 40, "divide all times by this")

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"mailproxy/internal/child"
 )
 
 // options say what to do.
@@ -85,25 +85,20 @@ func (t *torturer) say(format string, a ...any) {
 	fmt.Fprintf(t.out, "%-28s %5d mails begun, %5d copies accepted, %5d seen\n", fmt.Sprintf(format, a...)+":", mails, copies, arrived)
 }
 
-// A child is a running process.
-type child struct {
-	life    int
-	process *os.Process
-	reports chan report   // closed when it has ended
-	ended   chan struct{} // closed when it has ended
-	err     error         // of Wait; to be read once ended is closed
+// A life is a running child.
+type life struct {
+	*child.Process
+	number  int
+	reports chan report // closed when it has ended
+	err     error       // of Wait; to be read once reports is closed
 }
 
 // start starts a child in the directory of the one before.
-func (t *torturer) start() (*child, error) {
+func (t *torturer) start() (*life, error) {
 	t.lives++
-	cfg, err := json.Marshal(childConfig{Dir: t.dir, Scale: t.scale, Life: t.lives})
+	cmd, err := child.Command(worldPart, childConfig{Dir: t.dir, Scale: t.scale, Life: t.lives})
 	if err != nil {
 		return nil, err
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find own program: %w", err)
 	}
 	stderr, err := os.OpenFile(filepath.Join(t.dir, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -111,36 +106,30 @@ func (t *torturer) start() (*child, error) {
 	}
 	defer stderr.Close() // the child has its own
 	fmt.Fprintf(stderr, "== life %d\n", t.lives)
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childEnv+"="+string(cfg))
 	cmd.Stderr = stderr
-	stdout, err := cmd.StdoutPipe()
+	p, err := child.Launch(worldPart, cmd)
 	if err != nil {
-		return nil, fmt.Errorf("start child: %w", err)
+		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start child: %w", err)
-	}
-	c := &child{life: t.lives, process: cmd.Process, reports: make(chan report), ended: make(chan struct{})}
+	c := &life{Process: p, number: t.lives, reports: make(chan report)}
 	go func() {
-		lines := bufio.NewScanner(stdout)
-		for lines.Scan() {
+		for {
 			var r report
-			if json.Unmarshal(lines.Bytes(), &r) == nil { // the last may be cut
-				c.reports <- r
+			if p.Read(&r) != nil { // it has ended; the last line may be cut
+				break
 			}
+			c.reports <- r
 		}
-		c.err = cmd.Wait()
-		close(c.ended)
+		c.err = p.Wait()
 		close(c.reports)
 	}()
 	return c, nil
 }
 
 // stop ends the child with a signal and waits for it.
-func (c *child) stop(sig syscall.Signal) error {
-	if err := c.process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("end child: %w", err)
+func (c *life) stop(sig syscall.Signal) error {
+	if err := c.Signal(sig); err != nil {
+		return err
 	}
 	for range c.reports { // unblocks its reader
 	}
@@ -216,11 +205,11 @@ func (t *torturer) killOne(ctx context.Context) error {
 			return errors.Join(ctx.Err(), c.stop(syscall.SIGKILL))
 		case r, ok := <-c.reports:
 			if !ok {
-				return fmt.Errorf("life %d ended by itself: %w", c.life, c.err)
+				return fmt.Errorf("life %d ended by itself: %w", c.number, c.err)
 			}
 			switch {
 			case r.Ready != nil:
-				s, err := newSession(*r.Ready, c.life, t)
+				s, err := newSession(*r.Ready, c.number, t)
 				if err != nil {
 					return errors.Join(err, c.stop(syscall.SIGKILL))
 				}
@@ -255,13 +244,13 @@ func (t *torturer) killOne(ctx context.Context) error {
 	}
 	var exit *exec.ExitError
 	if !errors.As(c.err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		return fmt.Errorf("life %d ended by itself before it was killed: %w", c.life, c.err)
+		return fmt.Errorf("life %d ended by itself before it was killed: %w", c.number, c.err)
 	}
 	if wasReady {
 		t.readied++
 	}
 	if t.verbose {
-		t.say("life %d, %.2f s, ready %v", c.life, time.Since(start).Seconds(), wasReady)
+		t.say("life %d, %.2f s, ready %v", c.number, time.Since(start).Seconds(), wasReady)
 	}
 	return nil
 }
@@ -352,9 +341,9 @@ func (t *torturer) live(ctx context.Context, what string, use func(*session, <-c
 	select {
 	case r, ok := <-c.reports:
 		if !ok || r.Ready == nil {
-			return errors.Join(fmt.Errorf("life %d, for %s: %w: %w", c.life, what, errGone, c.err), c.stop(syscall.SIGKILL))
+			return errors.Join(fmt.Errorf("life %d, for %s: %w: %w", c.number, what, errGone, c.err), c.stop(syscall.SIGKILL))
 		}
-		if s, err = newSession(*r.Ready, c.life, t); err == nil {
+		if s, err = newSession(*r.Ready, c.number, t); err == nil {
 			err = use(s, c.reports)
 		}
 	case <-time.After(stuckAfter):
@@ -364,16 +353,16 @@ func (t *torturer) live(ctx context.Context, what string, use func(*session, <-c
 	if err != nil && ctx.Err() == nil {
 		sig = syscall.SIGQUIT // the Go runtime shows all goroutines
 	}
-	kill := time.AfterFunc(stuckAfter, func() { _ = c.process.Signal(syscall.SIGQUIT) })
+	kill := time.AfterFunc(stuckAfter, func() { _ = c.Signal(syscall.SIGQUIT) })
 	stopErr := c.stop(sig)
 	kill.Stop()
 	switch {
 	case errors.Is(err, errStuck):
 		return stopErr
 	case err != nil:
-		return errors.Join(fmt.Errorf("life %d, for %s: %w; its goroutines are in %s", c.life, what, err, logFile), stopErr)
+		return errors.Join(fmt.Errorf("life %d, for %s: %w; its goroutines are in %s", c.number, what, err, logFile), stopErr)
 	case c.err != nil:
-		return fmt.Errorf("life %d, for %s, did not stop in order: %w; see %s", c.life, what, c.err, logFile)
+		return fmt.Errorf("life %d, for %s, did not stop in order: %w; see %s", c.number, what, c.err, logFile)
 	}
 	return stopErr
 }

@@ -5,19 +5,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 	"time"
 
+	"mailproxy/internal/child"
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/memory"
 	"mailproxy/proxy"
@@ -25,8 +22,8 @@ import (
 	"mailproxy/spool"
 )
 
-// childEnv holds a childConfig as JSON in the environment of a child.
-const childEnv = "MAILPROXY_LARGEMAIL_CHILD"
+// daemonPart is the part of the process that is measured.
+const daemonPart = "daemon"
 
 const (
 	provider = "north.test"
@@ -50,27 +47,10 @@ type ready struct {
 	CAFile string `json:"ca_file"`
 }
 
-// runChild runs the daemon if this process is a child, and returns false if not.
-func runChild() bool {
-	raw := os.Getenv(childEnv)
-	if raw == "" {
-		return false
-	}
-	var c childConfig
-	err := json.Unmarshal([]byte(raw), &c)
-	if err == nil {
-		err = c.run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "daemon:", err)
-		os.Exit(1)
-	}
-	return true
-}
-
+// run runs the daemon until the parent closes its end.
 func (c childConfig) run() (err error) {
 	debug.SetGCPercent(proxy.GCPercent) // as cmd/mailproxy does
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	spoolService := mixclient.Service{Kind: mixclient.KindSpool, Provider: provider, Node: "spool"}
 	networks := map[string]*memory.Network{}
@@ -109,14 +89,14 @@ func (c childConfig) run() (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- d.ServeControl(ctx) }()
-	err = json.NewEncoder(os.Stdout).Encode(ready{
+	err = child.Say(ready{
 		SMTP: d.Address("smtp").String(), IMAP: d.Address("imap").String(), POP3: d.Address("pop3").String(), CAFile: d.CAFile(),
 	})
-	if err != nil {
-		stop() // the parent has gone
+	if err == nil {
+		child.Wait()
 	}
-	<-ctx.Done()
-	return <-served
+	stop()
+	return errors.Join(err, <-served)
 }
 
 // A remote is a service in another process.

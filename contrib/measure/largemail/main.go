@@ -31,6 +31,8 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"mailproxy/internal/child"
 )
 
 type options struct {
@@ -42,9 +44,7 @@ type options struct {
 }
 
 func main() {
-	if runChild() {
-		return
-	}
+	child.Main(map[string]child.Part{daemonPart: child.Func(childConfig.run)})
 	var o options
 	size := flag.Float64("size", 24.9, "size of a mail in MiB; the daemon takes 25 at most")
 	flag.IntVar(&o.messages, "messages", 10, "how many mails move at once")

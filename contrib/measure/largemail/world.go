@@ -3,23 +3,20 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"mailproxy/contrib/measure/resident"
+	"mailproxy/internal/child"
 	"mailproxy/proxy"
 	"mailproxy/spool/badgerstore"
 	"mailproxy/spool/server"
@@ -37,7 +34,8 @@ type measurement struct {
 
 	ready
 	trust *tls.Config
-	child *exec.Cmd
+	child *child.Process
+	free  func() bool // of watching for the end of the whole
 
 	store  *badgerstore.Store
 	spool  *server.Server
@@ -65,7 +63,7 @@ func start(ctx context.Context, o options, dir string) (*measurement, error) {
 	if err := m.startDaemon(ctx); err != nil {
 		return nil, errors.Join(err, m.stop())
 	}
-	m.watch = watchProcess(m.child.Process.Pid)
+	m.watch = watchProcess(m.child.PID())
 	return m, nil
 }
 
@@ -96,34 +94,19 @@ func (m *measurement) startSpool() (err error) {
 }
 
 func (m *measurement) startDaemon(ctx context.Context) error {
-	config, err := json.Marshal(childConfig{Dir: m.daemonDir(), Spool: m.socket(), Slot: m.slot})
+	cmd, err := child.Command(daemonPart, childConfig{Dir: m.daemonDir(), Spool: m.socket(), Slot: m.slot})
 	if err != nil {
 		return err
 	}
-	exe, err := os.Executable()
-	if err != nil {
+	if !m.logs {
+		cmd.Stderr = nil
+	}
+	if m.child, err = child.Launch(daemonPart, cmd); err != nil {
 		return err
 	}
-	m.child = exec.CommandContext(ctx, exe)
-	m.child.Env = append(os.Environ(), childEnv+"="+string(config))
-	m.child.Cancel = func() error { return m.child.Process.Signal(syscall.SIGTERM) }
-	if m.logs {
-		m.child.Stderr = os.Stderr
-	}
-	out, err := m.child.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := m.child.Start(); err != nil {
-		m.child = nil
-		return fmt.Errorf("start daemon: %w", err)
-	}
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &m.ready)
-	}
-	if err != nil {
-		return fmt.Errorf("start daemon: %w; -log shows why", err)
+	m.free = context.AfterFunc(ctx, func() { _ = m.child.End() }) // stop, which follows, says what went wrong
+	if err := m.child.Read(&m.ready); err != nil {
+		return fmt.Errorf("%w; -log shows why", err)
 	}
 	ca, err := os.ReadFile(m.CAFile)
 	if err != nil {
@@ -143,12 +126,8 @@ func (m *measurement) stop() error {
 		err = m.watch.stop()
 	}
 	if m.child != nil {
-		if serr := m.child.Process.Signal(syscall.SIGTERM); serr != nil && !errors.Is(serr, os.ErrProcessDone) {
-			err = errors.Join(err, serr)
-		}
-		if werr := m.child.Wait(); werr != nil {
-			err = errors.Join(err, fmt.Errorf("end of the daemon: %w", werr))
-		}
+		m.free()
+		err = errors.Join(err, m.child.Stop())
 	}
 	err = errors.Join(err, m.http.Close())
 	if serr := <-m.served; !errors.Is(serr, http.ErrServerClosed) {

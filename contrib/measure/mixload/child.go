@@ -3,13 +3,10 @@
 package main
 
 import (
-	"bufio"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,14 +17,20 @@ import (
 	"syscall"
 	"time"
 
+	"mailproxy/internal/child"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/keyring"
 	"mailproxy/mixnet/node"
 	"mailproxy/mixnet/sphinx"
 )
 
-// childEnv holds a childConfig as JSON in the environment of the mix's process.
-const childEnv = "MAILPROXY_MIXLOAD_CHILD"
+// The parts of this program in processes of their own.
+const (
+	mixPart   = "mix"
+	watchPart = "watch"
+)
+
+var parts = map[string]child.Part{mixPart: child.Func(childConfig.run), watchPart: child.Func(watch)}
 
 // A childConfig says which mix to run.
 type childConfig struct {
@@ -46,7 +49,6 @@ type request struct {
 
 // A report is a line from the mix's process. The first comes when the mix is up.
 type report struct {
-	Error     string
 	Opened    time.Duration // how long the keyring took to open
 	Tags      int           // replay tags that are kept
 	Unwrapped int           // as asked
@@ -58,24 +60,6 @@ type report struct {
 
 	Processor   time.Duration // since the start
 	Collections uint32
-}
-
-// runChild runs the mix if this process is the child, and returns false if not.
-func runChild() bool {
-	raw := os.Getenv(childEnv)
-	if raw == "" {
-		return false
-	}
-	var c childConfig
-	err := json.Unmarshal([]byte(raw), &c)
-	if err == nil {
-		err = c.run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "mix:", err)
-		os.Exit(1)
-	}
-	return true
 }
 
 // run runs the mix until standard input ends.
@@ -104,26 +88,14 @@ func (c childConfig) run() (err error) {
 		return errors.Join(err, l.Close())
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	out := json.NewEncoder(os.Stdout)
-	if err := out.Encode(report{Opened: opened, Tags: ring.Tags()}); err != nil {
+	if err := child.Say(report{Opened: opened, Tags: ring.Tags()}); err != nil {
 		return err
 	}
-	for in := json.NewDecoder(os.Stdin); ; {
-		var r request
-		if err := in.Decode(&r); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	return child.Serve(func(r request) (report, error) {
 		a, err := answer(r, n, c.Document.Parameters)
-		if err != nil {
-			a.Error = err.Error()
-		}
 		a.Opened, a.Tags = opened, ring.Tags()
-		if err := out.Encode(a); err != nil {
-			return err
-		}
-	}
+		return a, err
+	})
 }
 
 // answer does what was asked.
@@ -187,65 +159,35 @@ func unwrap(p directory.Parameters, length time.Duration) (n int, took time.Dura
 
 // A mix is the process that is measured.
 type mix struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
-	up  report // its first
+	*child.Process
+	up report // its first
 }
 
 // startMix starts the mix on one core; on all if core is negative.
 func (w *world) startMix(core int, now time.Time) (*mix, error) {
-	config, err := json.Marshal(childConfig{w.doc, w.mix, w.keyDir, now})
+	cmd, err := child.Command(mixPart, childConfig{w.doc, w.mix, w.keyDir, now})
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	m := &mix{cmd: exec.Command(self)}
-	m.cmd.Env = append(os.Environ(), childEnv+"="+string(config))
 	if core >= 0 {
-		m.cmd.Args = []string{"taskset", "-c", strconv.Itoa(core), self}
-		if m.cmd.Path, err = exec.LookPath("taskset"); err != nil {
+		cmd.Args = []string{"taskset", "-c", strconv.Itoa(core), cmd.Path}
+		if cmd.Path, err = exec.LookPath("taskset"); err != nil {
 			return nil, err
 		}
-		m.cmd.Env = append(m.cmd.Env, "GOMAXPROCS=1")
+		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	}
-	m.cmd.Stderr = os.Stderr
-	if m.in, err = m.cmd.StdinPipe(); err != nil {
+	m := &mix{}
+	if m.Process, err = child.Launch(mixPart, cmd); err != nil {
 		return nil, err
 	}
-	out, err := m.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	m.out = json.NewDecoder(bufio.NewReader(out))
-	if err := m.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if err := m.out.Decode(&m.up); err != nil {
-		return nil, errors.Join(fmt.Errorf("the mix does not start: %w", err), m.stop())
+	if err := m.Read(&m.up); err != nil {
+		return nil, errors.Join(fmt.Errorf("the mix does not start: %w", err), m.Stop())
 	}
 	return m, nil
 }
 
 // ask sends a request and waits for its report.
-func (m *mix) ask(r request) (a report, err error) {
-	if err := json.NewEncoder(m.in).Encode(r); err != nil {
-		return a, fmt.Errorf("ask the mix: %w", err)
-	}
-	if err := m.out.Decode(&a); err != nil {
-		return a, fmt.Errorf("ask the mix: %w", err)
-	}
-	if a.Error != "" {
-		return a, fmt.Errorf("ask the mix: %s", a.Error)
-	}
-	return a, nil
-}
-
-// stop ends the mix in good order.
-func (m *mix) stop() error { return errors.Join(m.in.Close(), m.cmd.Wait()) }
+func (m *mix) ask(r request) (a report, err error) { return a, m.Ask(r, &a) }
 
 // pin binds this process to one core, on which it runs one goroutine at a time, or
 // with a negative core to all.

@@ -53,6 +53,7 @@ import (
 	"os/signal"
 	"time"
 
+	"mailproxy/internal/child"
 	"mailproxy/mixnet/directory"
 )
 
@@ -68,9 +69,7 @@ type options struct {
 }
 
 func main() {
-	if runChild() || runWatch() {
-		return
-	}
+	child.Main(parts)
 	o := options{network: directory.DefaultParameters()}
 	flag.DurationVar(&o.length, "length", time.Minute, "how long to measure, in each part; with -memory 20 s is enough")
 	flag.Float64Var(&o.share, "share", 0.8, "share of the most at which delay errors are measured")

@@ -88,9 +88,9 @@ func measureLoad(ctx context.Context, w *world, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.stop()) }()
+	defer func() { err = errors.Join(err, m.Stop()) }()
 	alone := min(benching, o.length)
-	fmt.Printf("the mix is process %d on core %d; unwrapping alone for %v\n", m.cmd.Process.Pid, o.core, alone)
+	fmt.Printf("the mix is process %d on core %d; unwrapping alone for %v\n", m.PID(), o.core, alone)
 	first, err := m.ask(request{Unwrap: alone})
 	if err != nil {
 		return err

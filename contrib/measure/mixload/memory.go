@@ -41,8 +41,8 @@ func measureMemory(ctx context.Context, w *world, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.stop()) }()
-	pid := m.cmd.Process.Pid
+	defer func() { err = errors.Join(err, m.Stop()) }()
+	pid := m.PID()
 	opened, err := resident.Sizes(pid)
 	if err != nil {
 		return err

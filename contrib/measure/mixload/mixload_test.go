@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"mailproxy/internal/child"
 	"mailproxy/mixnet/directory"
 )
 
@@ -23,9 +24,7 @@ import (
 var scaled = directory.DefaultParameters().Scaled(20)
 
 func TestMain(m *testing.M) {
-	if runChild() || runWatch() {
-		return
-	}
+	child.Main(parts)
 	os.Exit(m.Run())
 }
 
@@ -215,7 +214,7 @@ func TestWatch(t *testing.T) {
 		t.Skipf("this user may not: %v", err)
 	}
 	for _, s := range []os.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
-		if err := w.cmds[0].Process.Signal(s); err != nil {
+		if err := w.cores[0].Signal(s); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -3,24 +3,19 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// watchEnv holds, in the environment of a process that watches, the core it watches.
-const watchEnv = "MAILPROXY_MIXLOAD_WATCH"
+	"mailproxy/internal/child"
+)
 
 const (
 	// watchStep is how often a watcher wants to wake.
@@ -38,20 +33,8 @@ const (
 // nanoseconds.
 type stall struct{ start, end int64 }
 
-// runWatch watches a core if this process is there for it, and returns false if not.
-func runWatch() bool {
-	core, err := strconv.Atoi(os.Getenv(watchEnv))
-	if err != nil {
-		return false
-	}
-	if err := watch(core); err != nil {
-		fmt.Fprintln(os.Stderr, "watch:", err)
-		os.Exit(1)
-	}
-	return true
-}
-
-// watch writes "ready", and then each stall of a core, until standard input ends.
+// watch says "ready", and then each stall of a core by its two ends, until the parent
+// closes its end.
 func watch(core int) error {
 	// Both are this thread's alone, and it ends with the process.
 	runtime.LockOSThread()
@@ -64,11 +47,13 @@ func watch(core int) error {
 	if err := unix.SchedSetAttr(0, &highest, 0); err != nil {
 		return fmt.Errorf("take the highest priority: %w", err)
 	}
-	fmt.Println("ready")
+	if err := child.Say("ready"); err != nil {
+		return err
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = io.Copy(io.Discard, os.Stdin) // either way it has ended
+		child.Wait()
 	}()
 	for last := clock(); ; {
 		wait := unix.NsecToTimespec(int64(watchStep))
@@ -77,7 +62,9 @@ func watch(core int) error {
 		}
 		now := clock()
 		if now-last > int64(watchStep+stallAfter) {
-			fmt.Println(last, now)
+			if err := child.Say([2]int64{last, now}); err != nil {
+				return err
+			}
 		}
 		last = now
 		select {
@@ -99,10 +86,9 @@ func clock() int64 {
 
 // A watcher is the processes that watch all cores.
 type watcher struct {
-	cmds []*exec.Cmd
-	ends []io.Closer
-	errs []error
-	wg   sync.WaitGroup
+	cores []*child.Process
+	errs  []error
+	wg    sync.WaitGroup
 
 	mu     sync.Mutex // guards stalls
 	stalls []stall
@@ -118,61 +104,54 @@ func startWatch(cores int) (w *watcher, err error) {
 			err = errors.Join(err, stopped)
 		}
 	}()
-	self, err := os.Executable()
-	if err != nil {
-		return w, err
-	}
 	for core := range cores {
-		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), watchEnv+"="+strconv.Itoa(core))
+		cmd, err := child.Command(watchPart, core)
+		if err != nil {
+			return w, err
+		}
 		var problem strings.Builder
 		cmd.Stderr = &problem
-		in, err := cmd.StdinPipe()
+		p, err := child.Launch(watchPart, cmd)
 		if err != nil {
 			return w, err
 		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			return w, err
-		}
-		if err := cmd.Start(); err != nil {
-			return w, err
-		}
-		w.cmds, w.ends = append(w.cmds, cmd), append(w.ends, in)
-		lines := bufio.NewScanner(out)
-		if !lines.Scan() {
-			_ = cmd.Wait() // it has said why
-			w.cmds, w.ends = w.cmds[:core], w.ends[:core]
+		var ready string
+		if err := p.Read(&ready); err != nil {
+			_ = p.Wait() // it has said why
 			return w, errors.New(strings.TrimSpace(problem.String()))
 		}
-		w.wg.Go(func() { w.errs[core] = w.read(lines) })
+		w.cores = append(w.cores, p)
+		w.wg.Go(func() { w.errs[core] = w.read(p) })
 	}
 	return w, nil
 }
 
-// read takes the lines of one process.
-func (w *watcher) read(lines *bufio.Scanner) error {
-	for lines.Scan() {
-		var s stall
-		if _, err := fmt.Sscan(lines.Text(), &s.start, &s.end); err != nil {
+// read takes what one process says.
+func (w *watcher) read(p *child.Process) error {
+	for {
+		var ends [2]int64
+		err := p.Read(&ends)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("read a stall: %w", err)
 		}
 		w.mu.Lock()
-		w.stalls = append(w.stalls, s)
+		w.stalls = append(w.stalls, stall{ends[0], ends[1]})
 		w.mu.Unlock()
 	}
-	return lines.Err()
 }
 
 // stop ends the watching and returns all stalls.
 func (w *watcher) stop() ([]stall, error) {
 	var errs []error
-	for _, in := range w.ends {
-		errs = append(errs, in.Close())
+	for _, p := range w.cores {
+		errs = append(errs, p.End())
 	}
-	w.wg.Wait() // before Wait, which closes what they read
-	for _, cmd := range w.cmds {
-		errs = append(errs, cmd.Wait())
+	w.wg.Wait() // until all is read
+	for _, p := range w.cores {
+		errs = append(errs, p.Wait())
 	}
 	return w.stalls, errors.Join(append(errs, w.errs...)...)
 }
