@@ -20,10 +20,10 @@ type found struct {
 	flags  []goimap.Flag
 }
 
-// check opens the store and compares it with the ledger. Where a command was pending
-// the ledger takes what it finds.
-func (t *torturer) check(ctx context.Context) (err error) {
-	st, err := store.Open(storeOptions(t.dir))
+// Check implements torture.Target: it opens the store and compares it with the ledger.
+// Where a command was pending the ledger takes what it finds.
+func (t *torturer) Check(ctx context.Context) (err error) {
+	st, err := store.Open(storeOptions(t.Service().Store))
 	if err != nil {
 		return err
 	}

@@ -3,22 +3,21 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 
+	"mailproxy/contrib/measure/torture"
 	"mailproxy/imap"
+	"mailproxy/internal/child"
 	"mailproxy/internal/store"
 	"mailproxy/proxy/mailbox"
 )
 
-// The child's environment: where the store is, and where it listens.
-const (
-	childDir    = "MAILPROXY_MAILBOXCRASH_DIR"
-	childSocket = "MAILPROXY_MAILBOXCRASH_SOCKET"
-)
+// serverPart is the part of the process that is killed.
+const serverPart = "mailboxcrash"
+
+var parts = map[string]child.Part{serverPart: child.Func(serve)}
 
 // The account, and its password.
 const (
@@ -31,24 +30,13 @@ var shared = []string{mailbox.Inbox, mailbox.Archive, mailbox.Trash}
 
 // storeOptions are those of the daemon: encrypted at rest.
 func storeOptions(dir string) store.Options {
-	return store.Options{Dir: filepath.Join(dir, "store"), Key: make([]byte, store.KeySize)}
+	return store.Options{Dir: dir, Key: make([]byte, store.KeySize)}
 }
 
-// runChild serves IMAP until it is killed, if this process is to be it.
-func runChild() bool {
-	dir := os.Getenv(childDir)
-	if dir == "" {
-		return false
-	}
-	fmt.Fprintln(os.Stderr, "child:", serve(dir, os.Getenv(childSocket)))
-	os.Exit(1)
-	return true
-}
-
-// serve returns why it cannot.
-func serve(dir, socket string) error {
+// serve serves IMAP until it is killed, or returns why it cannot.
+func serve(at torture.Service) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	o := storeOptions(dir)
+	o := storeOptions(at.Store)
 	o.Logger = log
 	st, err := store.Open(o)
 	if err != nil {
@@ -61,7 +49,7 @@ func serve(dir, socket string) error {
 	if _, err := mb.CreateAccount(account); err != nil && !errors.Is(err, mailbox.ErrExists) {
 		return err
 	}
-	l, err := net.Listen("unix", socket)
+	l, err := net.Listen("unix", at.Socket)
 	if err != nil {
 		return err
 	}

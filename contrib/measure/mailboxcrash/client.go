@@ -120,7 +120,7 @@ func (c *client) do(o *op, run func() (commit func(), err error)) error {
 	commit()
 	c.pending = nil
 	c.t.ledger.acked[o.name]++
-	c.t.acknowledged()
+	c.t.Acknowledged()
 	return nil
 }
 

@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"mailproxy/contrib/measure/torture"
+	"mailproxy/internal/child"
 	"mailproxy/internal/store"
 	"mailproxy/proxy/mailbox"
 )
 
 func TestMain(m *testing.M) {
-	if runChild() {
-		return
-	}
+	child.Main(parts)
 	os.Exit(m.Run())
 }
 
@@ -21,8 +21,8 @@ func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills processes")
 	}
-	c := config{kills: 4, connections: 4, life: 400 * time.Millisecond, dir: t.TempDir()}
-	if ok, err := run(t.Context(), c, true); err != nil || !ok {
+	o := torture.Options{Kills: 4, Life: 400 * time.Millisecond, Dir: t.TempDir(), Keep: true}
+	if ok, err := newTorturer(o, 4).Run(t.Context()); err != nil || !ok {
 		t.Fatalf("ok %v, %v", ok, err)
 	}
 }
@@ -32,12 +32,12 @@ func TestCheckNotices(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills processes")
 	}
-	tt := newTorturer(config{kills: 1, connections: 3, life: 600 * time.Millisecond, dir: t.TempDir()})
+	tt := newTorturer(torture.Options{Kills: 1, Life: 600 * time.Millisecond, Dir: t.TempDir()}, 3)
 	for n := 0; n == 0 || len(tt.clients[0].msgs) == 0; n++ {
-		if err := tt.live(t.Context(), 0); err != nil {
+		if err := tt.Live(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
-		if err := tt.check(t.Context()); err != nil {
+		if err := tt.Check(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestCheckNotices(t *testing.T) {
 		t.Fatalf("before anything was done: %v, %v, %v", l.missing, l.reused, l.wrong)
 	}
 	lost := tt.clients[0].msgs[0]
-	tamper(t, tt.dir, func(a *mailbox.Account) error {
+	tamper(t, tt.Service().Store, func(a *mailbox.Account) error {
 		f, err := a.Folder(lost.folder.name)
 		if err != nil {
 			return err
@@ -56,10 +56,10 @@ func TestCheckNotices(t *testing.T) {
 	tt.clients[1].folders = append(tt.clients[1].folders, &folder{name: "own1/never", validity: 1, own: true})
 	tt.ledger.give(place{1, 1}, 7)
 	tt.ledger.give(place{1, 1}, 8)
-	if err := tt.check(t.Context()); err != nil {
+	if err := tt.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if l := tt.ledger; len(l.missing) != 2 || len(l.reused) != 1 || l.ok() {
+	if l := tt.ledger; len(l.missing) != 2 || len(l.reused) != 1 || l.OK() {
 		t.Errorf("missing %v, reused %v", l.missing, l.reused)
 	}
 }

@@ -58,17 +58,17 @@ func (l *ledger) sum() (n int) {
 	return n
 }
 
-func (l *ledger) ok() bool {
+func (l *ledger) OK() bool {
 	return len(l.missing)+len(l.reused)+len(l.wrong)+len(l.refused) == 0 && l.sum() > 0
 }
 
-func (l *ledger) line(kills int) string {
+func (l *ledger) Line(kills int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return fmt.Sprintf("kills=%d acked=%d missing=%d reused=%d", kills, l.sum(), len(l.missing), len(l.reused))
 }
 
-func (l *ledger) print(w io.Writer) {
+func (l *ledger) Print(w io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

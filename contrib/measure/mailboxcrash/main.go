@@ -35,27 +35,29 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"time"
+
+	"mailproxy/contrib/measure/torture"
+	"mailproxy/internal/child"
 )
 
 func main() {
-	if runChild() {
-		return
-	}
-	var c config
-	flag.IntVar(&c.kills, "kills", 200, "how often to kill the server")
-	flag.IntVar(&c.connections, "clients", 6, "clients, each with a connection")
-	flag.DurationVar(&c.life, "life", 800*time.Millisecond, "longest life of the server, from its first answer")
-	flag.StringVar(&c.dir, "dir", "", "directory for the store, removed in the end; default: a temporary one")
-	keep := flag.Bool("keep", false, "keep the directory")
+	child.Main(parts)
+	var o torture.Options
+	o.Flags("server", 800*time.Millisecond)
+	connections := flag.Int("clients", 6, "clients, each with a connection")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ok, err := run(ctx, c, *keep)
+	ok, err := false, errors.New("clients must be above 0")
+	if *connections > 0 {
+		ok, err = newTorturer(o, *connections).Run(ctx)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mailboxcrash:", err)
 	}
@@ -63,34 +65,4 @@ func main() {
 		stop()
 		os.Exit(1)
 	}
-}
-
-func run(ctx context.Context, c config, keep bool) (ok bool, err error) {
-	if c.kills < 1 || c.connections < 1 || c.life <= 0 {
-		return false, fmt.Errorf("all numbers must be above 0")
-	}
-	if c.dir == "" {
-		if c.dir, err = os.MkdirTemp("", "mailboxcrash"); err != nil {
-			return false, err
-		}
-	}
-	if !keep {
-		defer os.RemoveAll(c.dir)
-	}
-	t := newTorturer(c)
-	began := time.Now()
-	for n := range c.kills {
-		if err := t.live(ctx, n); err != nil {
-			return false, fmt.Errorf("life %d: %w", n+1, err)
-		}
-		if err := t.check(ctx); err != nil {
-			return false, fmt.Errorf("after kill %d: %w", n+1, err)
-		}
-		if (n+1)%10 == 0 {
-			fmt.Fprintf(os.Stderr, "%d kills in %v: %s\n", n+1, time.Since(began).Round(time.Second), t.ledger.line(n+1))
-		}
-	}
-	t.ledger.print(os.Stdout)
-	fmt.Println(t.ledger.line(c.kills))
-	return t.ledger.ok(), nil
 }

@@ -10,15 +10,16 @@ import (
 	"net"
 	"os"
 
+	"mailproxy/contrib/measure/torture"
+	"mailproxy/internal/child"
 	"mailproxy/spool/badgerstore"
 	"mailproxy/spool/server"
 )
 
-// The child's environment: where the store is, and where it listens.
-const (
-	childDir    = "MAILPROXY_SPOOLCRASH_DIR"
-	childSocket = "MAILPROXY_SPOOLCRASH_SOCKET"
-)
+// servicePart is the part of the process that is killed.
+const servicePart = "spoolcrash"
+
+var parts = map[string]child.Part{servicePart: child.Func(serve)}
 
 // provider is whose spool it is.
 const provider = "north.test"
@@ -27,21 +28,10 @@ func storeOptions(dir string) badgerstore.Options {
 	return badgerstore.Options{Dir: dir, Key: make([]byte, 32), FileBlocks: 64, Slack: 1}
 }
 
-// runChild runs the service until it is killed, if this process is to be it.
-func runChild() bool {
-	dir := os.Getenv(childDir)
-	if dir == "" {
-		return false
-	}
-	fmt.Fprintln(os.Stderr, "child:", serve(dir, os.Getenv(childSocket)))
-	os.Exit(1)
-	return true
-}
-
-// serve returns why it cannot.
-func serve(dir, socket string) error {
+// serve runs the service until it is killed, or returns why it cannot.
+func serve(at torture.Service) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	o := storeOptions(dir)
+	o := storeOptions(at.Store)
 	o.Logger = log
 	st, err := badgerstore.Open(o)
 	if err != nil {
@@ -51,7 +41,7 @@ func serve(dir, socket string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("unix", socket)
+	l, err := net.Listen("unix", at.Socket)
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,13 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"mailproxy/contrib/measure/torture"
+	"mailproxy/internal/child"
 )
 
 func TestMain(m *testing.M) {
-	if runChild() {
-		return
-	}
+	child.Main(parts)
 	os.Exit(m.Run())
 }
 
@@ -17,8 +18,8 @@ func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills processes")
 	}
-	c := config{kills: 6, spools: 5, clients: 4, life: 400 * time.Millisecond, dir: t.TempDir()}
-	if ok, err := run(t.Context(), c, true); err != nil || !ok {
+	o := torture.Options{Kills: 6, Life: 400 * time.Millisecond, Dir: t.TempDir(), Keep: true, AtAnswer: true}
+	if ok, err := newTorturer(o, 5, 4).Run(t.Context()); err != nil || !ok {
 		t.Fatalf("ok %v, %v", ok, err)
 	}
 }

@@ -45,7 +45,7 @@ func (l *ledger) acked() (n int) {
 	return n
 }
 
-func (l *ledger) ok() bool {
+func (l *ledger) OK() bool {
 	return len(l.missing)+len(l.resurrected)+len(l.wrong) == 0 && l.acked() > 0
 }
 
@@ -56,13 +56,13 @@ func (l *ledger) blame(format string, args ...any) {
 	}
 }
 
-func (l *ledger) line(kills int) string {
+func (l *ledger) Line(kills int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return fmt.Sprintf("kills=%d acked=%d missing=%d resurrected=%d", kills, l.acked(), len(l.missing), len(l.resurrected))
 }
 
-func (l *ledger) print(w io.Writer) {
+func (l *ledger) Print(w io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

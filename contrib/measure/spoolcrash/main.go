@@ -33,28 +33,30 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"time"
+
+	"mailproxy/contrib/measure/torture"
+	"mailproxy/internal/child"
 )
 
 func main() {
-	if runChild() {
-		return
-	}
-	var c config
-	flag.IntVar(&c.kills, "kills", 200, "how often to kill the service")
-	flag.IntVar(&c.spools, "spools", 12, "spools")
-	flag.IntVar(&c.clients, "clients", 8, "clients that append")
-	flag.DurationVar(&c.life, "life", 600*time.Millisecond, "longest life of the service, from its first answer")
-	flag.StringVar(&c.dir, "dir", "", "directory for the store, removed in the end; default: a temporary one")
-	keep := flag.Bool("keep", false, "keep the directory")
+	child.Main(parts)
+	o := torture.Options{AtAnswer: true}
+	o.Flags("service", 600*time.Millisecond)
+	spools := flag.Int("spools", 12, "spools")
+	clients := flag.Int("clients", 8, "clients that append")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ok, err := run(ctx, c, *keep)
+	ok, err := false, errors.New("spools and clients must be above 0")
+	if *spools > 0 && *clients > 0 {
+		ok, err = newTorturer(o, *spools, *clients).Run(ctx)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "spoolcrash:", err)
 	}
@@ -62,34 +64,4 @@ func main() {
 		stop()
 		os.Exit(1)
 	}
-}
-
-func run(ctx context.Context, c config, keep bool) (ok bool, err error) {
-	if c.kills < 1 || c.spools < 1 || c.clients < 1 || c.life <= 0 {
-		return false, fmt.Errorf("all numbers must be above 0")
-	}
-	if c.dir == "" {
-		if c.dir, err = os.MkdirTemp("", "spoolcrash"); err != nil {
-			return false, err
-		}
-	}
-	if !keep {
-		defer os.RemoveAll(c.dir)
-	}
-	t := newTorturer(c)
-	began := time.Now()
-	for n := range c.kills {
-		if err := t.life(ctx, n); err != nil {
-			return false, fmt.Errorf("life %d: %w", n+1, err)
-		}
-		if err := t.check(ctx); err != nil {
-			return false, fmt.Errorf("after kill %d: %w", n+1, err)
-		}
-		if (n+1)%10 == 0 {
-			fmt.Fprintf(os.Stderr, "%d kills in %v: %s\n", n+1, time.Since(began).Round(time.Second), t.ledger.line(n+1))
-		}
-	}
-	t.ledger.print(os.Stdout)
-	fmt.Println(t.ledger.line(c.kills))
-	return t.ledger.ok(), nil
 }

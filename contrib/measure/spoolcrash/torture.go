@@ -10,33 +10,22 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"mailproxy/contrib/measure/torture"
 	"mailproxy/spool"
-	"mailproxy/spool/badgerstore"
 )
 
-// A config says what to do.
-type config struct {
-	kills, spools, clients int
-	life                   time.Duration
-	dir                    string
-}
-
-// A torturer kills.
+// A torturer knows what was done to the service, and implements torture.Target.
 type torturer struct {
-	config
-	ledger *ledger
-	users  []user
-	block  atomic.Int64  // number of the last block
-	nonce  atomic.Uint64 // of the last request
-	made   atomic.Int64  // number of the last name
-	ack    chan struct{} // told of acknowledgements
+	*torture.Loop
+	*ledger
+	users   []user
+	clients int           // that append
+	block   atomic.Int64  // number of the last block
+	nonce   atomic.Uint64 // of the last request
+	made    atomic.Int64  // number of the last name
 }
 
 // A user has a spool.
@@ -52,44 +41,21 @@ func newUser(n int) user {
 	return user{key(1), key(2)}
 }
 
-func newTorturer(c config) *torturer {
-	t := &torturer{config: c, ledger: newLedger(c.spools), ack: make(chan struct{}, 1)}
-	for n := range c.spools {
+func newTorturer(o torture.Options, spools, clients int) *torturer {
+	t := &torturer{ledger: newLedger(spools), clients: clients}
+	t.Loop = torture.New(o, servicePart, t)
+	for n := range spools {
 		t.users = append(t.users, newUser(n))
 	}
-	t.made.Store(int64(c.spools))
+	t.made.Store(int64(spools))
 	return t
 }
 
-// life starts the service, uses it, and kills it.
-func (t *torturer) life(ctx context.Context, n int) error {
-	socket := filepath.Join(t.dir, "socket")
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childDir+"="+filepath.Join(t.dir, "store"), childSocket+"="+socket)
-	var stderr bytes.Buffer
-	child.Stderr = &stderr
-	if err := child.Start(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
-	select {
-	case <-t.ack: // of the life before
-	default:
-	}
-	alive, stop := context.WithCancel(ctx)
-	defer stop()
-	var wg sync.WaitGroup
+// Clients implements torture.Target.
+func (t *torturer) Clients() (list []torture.Client) {
 	client := func(work func(c *conn) error) {
-		wg.Go(func() {
-			c := t.dial(alive, socket)
-			if c == nil {
-				return
-			}
-			defer c.Close()
+		list = append(list, func(alive context.Context, to net.Conn) {
+			c := &conn{to, bufio.NewReaderSize(to, 16<<10)}
 			for alive.Err() == nil && work(c) == nil {
 			}
 		})
@@ -101,84 +67,20 @@ func (t *torturer) life(ctx context.Context, n int) error {
 		client(func(c *conn) error { return t.reading(c, i) })
 	}
 	client(t.register)
-
-	moment := time.Duration(rand.Int64N(int64(t.config.life)))
-	if n == 0 {
-		moment = t.config.life // the names are made in the first
-	}
-	var early error
-	if n%3 != 2 { // the others fall into start-up and recovery as well
-		early = t.firstAnswer(ctx, ended, &stderr)
-	}
-	if early != nil {
-		child.Process.Kill()
-		stop()
-		wg.Wait()
-		return early
-	}
-	select {
-	case <-time.After(moment):
-	case early = <-ended:
-		early = fmt.Errorf("the service ended by itself: %v: %s", early, stderr.String())
-	case <-ctx.Done():
-		early = ctx.Err()
-	}
-	if early == nil && n%3 == 1 {
-		select {
-		case <-t.ack:
-		default:
-		}
-		select {
-		case <-t.ack:
-		case <-time.After(t.config.life):
-		}
-	}
-	child.Process.Kill()
-	stop()
-	wg.Wait()
-	if early == nil {
-		<-ended
-	}
-	return early
+	return list
 }
 
-// firstAnswer waits until the service has acknowledged something; in the first life,
-// a block. However busy the machine is, each such life has something to lose.
-func (t *torturer) firstAnswer(ctx context.Context, ended <-chan error, stderr *bytes.Buffer) error {
-	for {
-		select {
-		case <-t.ack:
-		case err := <-ended:
-			return fmt.Errorf("the service ended by itself: %v: %s", err, stderr.String())
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		t.ledger.mu.Lock()
-		acked := t.ledger.acked()
-		t.ledger.mu.Unlock()
-		if acked > 0 {
-			return nil
-		}
-	}
+// Started implements torture.Target: names come first, and are no loss.
+func (t *torturer) Started() bool {
+	t.ledger.mu.Lock()
+	defer t.ledger.mu.Unlock()
+	return t.ledger.acked() > 0
 }
 
 // A conn asks the service.
 type conn struct {
 	net.Conn
 	r *bufio.Reader
-}
-
-// dial waits for the service; nil if it never comes.
-func (t *torturer) dial(alive context.Context, socket string) *conn {
-	for alive.Err() == nil {
-		c, err := net.Dial("unix", socket)
-		if err == nil {
-			context.AfterFunc(alive, func() { c.Close() })
-			return &conn{c, bufio.NewReaderSize(c, 16<<10)}
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return nil
 }
 
 // ask returns the status also of a refusal; an error means that there is no answer.
@@ -204,13 +106,6 @@ func (t *torturer) ask(c *conn, r spool.Request, reply any) (spool.Status, error
 		return refused.Status, nil
 	}
 	return status, err
-}
-
-func (t *torturer) acknowledged() {
-	select {
-	case t.ack <- struct{}{}:
-	default:
-	}
 }
 
 func blockOf(n int) []byte {
@@ -248,7 +143,7 @@ func (t *torturer) append(c *conn) error {
 		}
 	}
 	t.ledger.spools[i].acked[n] = true
-	t.acknowledged()
+	t.Acknowledged()
 	return nil
 }
 
@@ -287,7 +182,7 @@ func (t *torturer) reading(c *conn, i int) error {
 		t.ledger.read(a, int(binary.BigEndian.Uint64(reply.Block)), reply.Seq)
 	}
 	t.ledger.mu.Unlock()
-	t.acknowledged()
+	t.Acknowledged()
 	if reply.Highest <= newest {
 		time.Sleep(time.Millisecond)
 	}
@@ -337,7 +232,7 @@ func (t *torturer) register(c *conn) error {
 	defer t.ledger.mu.Unlock()
 	if status.Success() {
 		t.ledger.names[name] = true
-		t.acknowledged()
+		t.Acknowledged()
 	} else {
 		t.ledger.blame("register %s: %v", name, status)
 	}
@@ -345,61 +240,3 @@ func (t *torturer) register(c *conn) error {
 }
 
 func nameOf(n int) string { return fmt.Sprintf("user%d", n) }
-
-// check opens the store and compares it with the ledger.
-func (t *torturer) check(ctx context.Context) (err error) {
-	st, err := badgerstore.Open(storeOptions(filepath.Join(t.dir, "store")))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	report, err := st.Verify(ctx, nil)
-	if err != nil {
-		return err
-	}
-	l := t.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.verified += int64(report.Blocks)
-	for _, p := range report.Problems {
-		l.blame("verify: %s", p)
-	}
-	for name := range l.names {
-		if _, err := st.Lookup(ctx, name); err != nil {
-			l.blame("name %s: %v", name, err)
-		}
-	}
-	for i, a := range l.spools {
-		if !l.names[nameOf(i)] {
-			continue
-		}
-		present := make(map[int]bool)
-		for cursor := uint64(0); ; {
-			r, err := st.Read(ctx, t.users[i].spool(), cursor, 0)
-			if err != nil {
-				return err
-			}
-			if r.Seq == 0 {
-				break
-			}
-			n := int(binary.BigEndian.Uint64(r.Block))
-			if r.Seq <= a.trimmed {
-				l.resurrected[n] = true
-			}
-			if present[n] {
-				l.blame("block %d is there twice", n)
-			}
-			l.read(a, n, r.Seq)
-			present[n], cursor = true, r.Seq
-		}
-		for n := range a.acked {
-			seq, read := a.seqs[n]
-			if present[n] {
-				l.fresh++
-			} else if !read || seq > a.issued {
-				l.missing[n] = true
-			}
-		}
-	}
-	return nil
-}
