@@ -104,12 +104,34 @@ func DefaultDataDir() (string, error) {
 	return filepath.Join(dir, "mailproxy", "data"), nil
 }
 
+// A NoConfigError is the answer where there is no configuration file. It is a sentence
+// for who has not joined any network yet, and is fs.ErrNotExist.
+type NoConfigError struct {
+	File string
+}
+
+// Error returns the sentence, with what to do.
+func (e *NoConfigError) Error() string { return e.Text() + "; " + e.Hint() }
+
+// Text says what is the matter.
+func (e *NoConfigError) Text() string {
+	return "not set up here yet: there is no " + e.File
+}
+
+// Hint says what to do.
+func (e *NoConfigError) Hint() string {
+	return `to join a network, type "mailproxy join INVITATION", and to try it out, "mailproxy demo"; if the file is elsewhere, name it with --config`
+}
+
+// Unwrap returns fs.ErrNotExist.
+func (e *NoConfigError) Unwrap() error { return fs.ErrNotExist }
+
 // LoadConfig reads a configuration file. Relative paths in it are made relative
 // to the file.
 func LoadConfig(file string) (Config, error) {
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return DefaultConfig(), fmt.Errorf("read configuration: %w; to join a network, type \"mailproxy join INVITATION\"; a file elsewhere is named with --config", err)
+		return DefaultConfig(), &NoConfigError{File: file}
 	}
 	if err != nil {
 		return DefaultConfig(), fmt.Errorf("read configuration: %w", err)

@@ -152,8 +152,11 @@ func SetConfig(file string, s Setting, values []string) (before, after Config, e
 	fail := func(err error) (Config, Config, error) {
 		return before, after, fmt.Errorf("set %s: %w; nothing was changed", s.Key, err)
 	}
+	named := file
 	// A link stays one, and what it names is changed.
-	if file, err = filepath.EvalSymlinks(file); err != nil {
+	if file, err = filepath.EvalSymlinks(file); errors.Is(err, fs.ErrNotExist) {
+		return before, after, &NoConfigError{File: named}
+	} else if err != nil {
 		return before, after, fmt.Errorf("read configuration: %w", err)
 	}
 	raw, err := os.ReadFile(file)

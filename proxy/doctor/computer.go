@@ -29,6 +29,10 @@ const (
 
 // configuration looks at the file itself and at its values.
 func (p *Patient) configuration(context.Context) (all []Result) {
+	var none *proxy.NoConfigError
+	if errors.As(p.ConfigErr, &none) {
+		return one(Problem, none.Hint(), "%s", none.Text())
+	}
 	if p.ConfigErr != nil {
 		return one(Problem, "", "%v", p.ConfigErr)
 	}

@@ -119,6 +119,7 @@ func TestChecks(t *testing.T) {
 	}{
 		{"configuration", func(*testing.T, *Patient) {}, OK, "c.toml"},
 		{"configuration", func(_ *testing.T, p *Patient) { p.ConfigErr = errors.New("line 3") }, Problem, "line 3"},
+		{"configuration", func(_ *testing.T, p *Patient) { p.ConfigErr = &proxy.NoConfigError{File: "c.toml"} }, Problem, "not set up here yet: there is no c.toml"},
 		{"configuration", func(_ *testing.T, p *Patient) { p.Config.Listen.IMAP = "0.0.0.0:1" }, Problem, "not a loopback address"},
 		{"configuration", func(_ *testing.T, p *Patient) { p.Config.Listen.AllowPlaintext = true }, Warning, "without TLS"},
 		{"configuration", func(t *testing.T, p *Patient) { mode(t, p.File, 0o622) }, Warning, "others on this computer can change"},
