@@ -79,7 +79,7 @@ func (s sending) tellLeaks(found headers.Leaks) error {
 		return fmt.Errorf("warn of leaks: %w", err)
 	}
 	err = s.d.store.Update(func(tx *store.Tx) error {
-		if _, err := mail.DeliverTx(tx, mailbox.Inbox, staged, nil, s.d.opt.Now()); err != nil {
+		if _, err := mail.DeliverTx(tx, mailbox.Inbox, staged, []string{mailbox.KeywordNotice}, s.d.opt.Now()); err != nil {
 			return err
 		}
 		b, err := codec.Marshal(leaksTold{Version: leaksVersion, Kinds: told | fresh})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,9 @@ func inboxOf(t *testing.T, d *Daemon, address string) (out []string) {
 		raw, err := f.Bytes(m)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !slices.Equal(m.Flags, []string{mailbox.KeywordNotice}) {
+			t.Errorf("what the daemon wrote has the flags %q", m.Flags)
 		}
 		out = append(out, string(raw))
 	}

@@ -202,19 +202,7 @@ func (w *testWorld) fetch(t *testing.T, address, folder string) [][]byte {
 // inInbox returns how many messages an account's INBOX has.
 func (w *testWorld) inInbox(t *testing.T, address string) int {
 	t.Helper()
-	a, err := w.Daemon.Mailbox(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := a.Folder("INBOX")
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := f.Messages()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
+	return len(w.messages(t, address, "INBOX"))
 }
 
 // retr returns all messages of an account's INBOX, over POP3.

@@ -20,6 +20,7 @@ import (
 	"mailproxy/mixclient/builtin"
 	"mailproxy/mixnet/local"
 	"mailproxy/proxy"
+	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/outbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/spool/server"
@@ -101,10 +102,33 @@ func (w *testWorld) reports(t *testing.T, address string, n int) []told {
 	for _, m := range w.fetch(t, address, "INBOX") {
 		out = append(out, readReport(t, m))
 	}
+	for _, m := range w.messages(t, address, "INBOX") {
+		if !slices.Equal(m.Flags, []string{mailbox.KeywordNotice}) {
+			t.Errorf("a report has the flags %q", m.Flags)
+		}
+	}
 	if len(out) != n {
 		t.Errorf("%d reports are in the INBOX, want %d: %+v", len(out), n, out)
 	}
 	return out
+}
+
+// messages are those of a folder, as the mailbox has them.
+func (w *testWorld) messages(t *testing.T, address, folder string) []mailbox.Message {
+	t.Helper()
+	a, err := w.Daemon.Mailbox(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := a.Folder(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // check compares what was told of mail to recipient with what should have been:

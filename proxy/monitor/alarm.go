@@ -202,7 +202,7 @@ func (m *Monitor) commit(c *change) error {
 			}
 		}
 		for _, l := range letters {
-			if _, err := l.account.DeliverTx(tx, "INBOX", l.staged, nil, m.cfg.Now()); err != nil {
+			if _, err := l.account.DeliverTx(tx, "INBOX", l.staged, []string{mailbox.KeywordNotice}, m.cfg.Now()); err != nil {
 				return err
 			}
 		}

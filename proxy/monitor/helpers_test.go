@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -359,6 +360,11 @@ func (w *world) alarms(want ...Kind) {
 		w.t.Errorf("%d alarms, want %q", len(list), want)
 	}
 	for _, account := range append([]string{reader}, keys(w.own)...) {
+		for _, m := range w.inbox(account) {
+			if !slices.Equal(m.Flags, []string{mailbox.KeywordNotice}) {
+				w.t.Errorf("a warning has the flags %q", m.Flags)
+			}
+		}
 		if got := len(w.inbox(account)); got != letters[account] {
 			w.t.Errorf("%d warnings in the INBOX of %s, want %d", got, account, letters[account])
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mailproxy/internal/store"
+	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/report"
 	"mailproxy/proxy/seal"
@@ -114,7 +115,7 @@ func (o *Outbox) finish(id ID, number uint32, m message, r recipient, f fate) er
 		return fmt.Errorf("report to the sender: %w", err)
 	}
 	err = o.cfg.Store.Update(func(tx *store.Tx) error {
-		if _, err := account.DeliverTx(tx, "INBOX", staged, nil, o.cfg.Now()); err != nil {
+		if _, err := account.DeliverTx(tx, "INBOX", staged, []string{mailbox.KeywordNotice}, o.cfg.Now()); err != nil {
 			return err
 		}
 		if f.keeps() {
