@@ -19,24 +19,8 @@ func (d *Daemon) handleAliases(mux *http.ServeMux) {
 		list, err := d.Aliases(r.URL.Query().Get("account"))
 		d.answer(w, list, err)
 	})
-	mux.HandleFunc("POST "+pathAliases, func(w http.ResponseWriter, r *http.Request) {
-		var in NewAlias
-		err := control.Read(r, &in)
-		var out AliasStatus
-		if err == nil {
-			out, err = d.AddAlias(r.Context(), in)
-		}
-		d.answer(w, out, err)
-	})
-	mux.HandleFunc("POST "+pathRetireAlias, func(w http.ResponseWriter, r *http.Request) {
-		var in RetireAlias
-		err := control.Read(r, &in)
-		var out AliasStatus
-		if err == nil {
-			out, err = d.RetireAlias(in)
-		}
-		d.answer(w, out, err)
-	})
+	control.Handle(mux, d.log, pathAliases, d.AddAlias)
+	control.Handle(mux, d.log, pathRetireAlias, atOnce(d.RetireAlias))
 }
 
 // Aliases lists the aliases of an account, or of all for an empty one.

@@ -327,24 +327,11 @@ func (d *Daemon) handleContacts(mux *http.ServeMux) {
 		out, err := d.ContactKeys(ContactName{Account: q.Get("account"), Address: q.Get("address")})
 		d.answer(w, out, err)
 	})
-	handleContact(d, mux, pathAccept, d.AcceptKey)
-	handleContact(d, mux, pathReject, d.RejectKey)
-	handleContact(d, mux, pathVerify, d.VerifyContact)
-	handleContact(d, mux, pathUnverify, d.UnverifyContact)
-	handleContact(d, mux, pathForget, func(in ContactName) (struct{}, error) { return struct{}{}, d.ForgetContact(in) })
-}
-
-// handleContact has a request with a body answered by fn.
-func handleContact[In, Out any](d *Daemon, mux *http.ServeMux, path string, fn func(In) (Out, error)) {
-	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		err := control.Read(r, &in)
-		var out Out
-		if err == nil {
-			out, err = fn(in)
-		}
-		d.answer(w, out, err)
-	})
+	control.Handle(mux, d.log, pathAccept, atOnce(d.AcceptKey))
+	control.Handle(mux, d.log, pathReject, atOnce(d.RejectKey))
+	control.Handle(mux, d.log, pathVerify, atOnce(d.VerifyContact))
+	control.Handle(mux, d.log, pathUnverify, atOnce(d.UnverifyContact))
+	control.Handle(mux, d.log, pathForget, atOnce(func(in ContactName) (struct{}, error) { return struct{}{}, d.ForgetContact(in) }))
 }
 
 // ContactKeys asks for one contact.

@@ -57,58 +57,40 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	d.handleStop(mux, stop)
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status(), nil) })
 	mux.HandleFunc("GET "+pathAccounts, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status().Accounts, nil) })
-	mux.HandleFunc("POST "+pathAccounts, func(w http.ResponseWriter, r *http.Request) {
-		added, err := d.addFromControl(r)
-		d.answer(w, added, err)
-	})
-	mux.HandleFunc("POST "+pathEnd, func(w http.ResponseWriter, r *http.Request) {
-		var in EndAccount
-		err := control.Read(r, &in)
-		if err == nil {
-			err = d.End(r.Context(), in)
-		}
-		d.answer(w, struct{}{}, err)
-	})
+	control.Handle(mux, d.log, pathAccounts, d.addAndRegister)
+	control.Handle(mux, d.log, pathEnd, func(ctx context.Context, in EndAccount) (struct{}, error) { return struct{}{}, d.End(ctx, in) })
 	mux.HandleFunc("GET "+pathContacts, func(w http.ResponseWriter, r *http.Request) {
 		list, err := d.Contacts(r.URL.Query().Get("account"))
 		d.answer(w, list, err)
 	})
-	mux.HandleFunc("POST "+pathBlock, func(w http.ResponseWriter, r *http.Request) {
-		var in BlockContact
-		err := control.Read(r, &in)
-		var out BlockedContact
-		if err == nil {
-			out, err = d.Block(in)
-		}
-		d.answer(w, out, err)
-	})
+	control.Handle(mux, d.log, pathBlock, atOnce(d.Block))
 	d.handleQueue(mux)
 	d.handleContacts(mux)
 	d.handleAliases(mux)
 	d.handlePage(mux)
-	mux.HandleFunc("POST "+pathAlarm, func(w http.ResponseWriter, r *http.Request) {
-		d.answer(w, struct{}{}, d.dismissFromControl(r))
-	})
+	control.Handle(mux, d.log, pathAlarm, atOnce(func(in DismissAlarm) (struct{}, error) { return struct{}{}, d.logs.Dismiss(in.ID) }))
 	d.serveMail(mux)
 	return socket(d.opt.Dir).Serve(ctx, mux)
 }
 
-func (d *Daemon) addFromControl(r *http.Request) (AddedAccount, error) {
-	var in NewAccount
-	if err := control.Read(r, &in); err != nil {
-		return AddedAccount{}, err
-	}
+// atOnce is what answers a request without waiting for anything.
+func atOnce[In, Out any](fn func(In) (Out, error)) func(context.Context, In) (Out, error) {
+	return func(_ context.Context, in In) (Out, error) { return fn(in) }
+}
+
+// addAndRegister adds an account, and waits for its provider for a while.
+func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccount, error) {
 	canonical, err := address.Canonical(in.Address)
 	if err != nil {
 		return AddedAccount{}, fmt.Errorf("add account %s: %w", in.Address, err)
 	}
 	in.Address = canonical // what the user is told is what mail programs are to show
-	password, err := d.AddAccount(r.Context(), in)
+	password, err := d.AddAccount(ctx, in)
 	if err != nil {
 		return AddedAccount{}, err
 	}
 	added := AddedAccount{Address: in.Address, Password: password}
-	ctx, cancel := context.WithTimeout(r.Context(), registerWait)
+	ctx, cancel := context.WithTimeout(ctx, registerWait)
 	defer cancel()
 	err = d.WaitRegistered(ctx, in.Address)
 	switch {

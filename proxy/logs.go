@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"mailproxy/internal/address"
-	"mailproxy/internal/control"
 	"mailproxy/mixclient"
 	"mailproxy/proxy/monitor"
 	"mailproxy/proxy/outbox"
@@ -94,14 +93,6 @@ func (d *Daemon) alarms() (list []Alarm) {
 		})
 	}
 	return list
-}
-
-func (d *Daemon) dismissFromControl(r *http.Request) error {
-	var in DismissAlarm
-	if err := control.Read(r, &in); err != nil {
-		return err
-	}
-	return d.logs.Dismiss(in.ID)
 }
 
 // DismissAlarm ends an alarm that status shows.

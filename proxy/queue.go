@@ -89,24 +89,8 @@ func (d *Daemon) handleQueue(mux *http.ServeMux) {
 		m, err := d.MailOnItsWay(r.URL.Query().Get("id"))
 		d.answer(w, m, err)
 	})
-	mux.HandleFunc("POST "+pathCancel, func(w http.ResponseWriter, r *http.Request) {
-		var in CancelMail
-		err := control.Read(r, &in)
-		var out CancelledMail
-		if err == nil {
-			out, err = d.Cancel(r.Context(), in)
-		}
-		d.answer(w, out, err)
-	})
-	mux.HandleFunc("POST "+pathRetry, func(w http.ResponseWriter, r *http.Request) {
-		var in RetryMail
-		err := control.Read(r, &in)
-		var out outbox.Mail
-		if err == nil {
-			out, err = d.Retry(in)
-		}
-		d.answer(w, out, err)
-	})
+	control.Handle(mux, d.log, pathCancel, d.Cancel)
+	control.Handle(mux, d.log, pathRetry, atOnce(d.Retry))
 }
 
 // Queue lists the mail that is on its way; an empty account stands for all.

@@ -90,29 +90,16 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("GET "+pathBackup, func(w http.ResponseWriter, r *http.Request) {
 		control.Stream(w, s.log, func(w io.Writer) (any, error) { return ownStore{s.store}.backup(r.Context(), w) })
 	})
-	post(mux, s, pathSuspend, s.suspend)
-	post(mux, s, pathDelete, s.delete)
-	post(mux, s, pathInvites, s.invite)
-	post(mux, s, pathRevoke, s.revokeInvite)
-	post(mux, s, pathWork, s.setWork)
-	post(mux, s, pathVerify, func(ctx context.Context, in verifyStore) (verified, error) {
+	control.Handle(mux, s.log, pathSuspend, s.suspend)
+	control.Handle(mux, s.log, pathDelete, s.delete)
+	control.Handle(mux, s.log, pathInvites, s.invite)
+	control.Handle(mux, s.log, pathRevoke, s.revokeInvite)
+	control.Handle(mux, s.log, pathWork, s.setWork)
+	control.Handle(mux, s.log, pathVerify, func(ctx context.Context, in verifyStore) (verified, error) {
 		return ownStore{s.store}.verify(ctx, in.DropDamaged)
 	})
-	post(mux, s, pathGC, s.gc)
+	control.Handle(mux, s.log, pathGC, s.gc)
 	return mux
-}
-
-// post has fn answer what is posted to path.
-func post[In, Out any](mux *http.ServeMux, s *service, path string, fn func(context.Context, In) (Out, error)) {
-	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		var out Out
-		err := control.Read(r, &in)
-		if err == nil {
-			out, err = fn(r.Context(), in)
-		}
-		control.Answer(w, s.log, out, err)
-	})
 }
 
 // name is the name that an operator means by a name or an address.

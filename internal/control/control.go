@@ -142,8 +142,21 @@ func (c *counter) wait() {
 	c.wg.Wait()
 }
 
-// Read reads the body of a request, which has nothing in it that in has not.
-func Read(r *http.Request, in any) error {
+// Handle has fn answer what is posted to path, as it is in the body of the request.
+func Handle[In, Out any](mux *http.ServeMux, log *slog.Logger, path string, fn func(ctx context.Context, in In) (Out, error)) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		var out Out
+		err := read(r, &in)
+		if err == nil {
+			out, err = fn(r.Context(), in)
+		}
+		Answer(w, log, out, err)
+	})
+}
+
+// read reads the body of a request, which has nothing in it that in has not.
+func read(r *http.Request, in any) error {
 	dec := json.NewDecoder(io.LimitReader(r.Body, maxRequest))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(in); err != nil {

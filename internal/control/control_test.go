@@ -52,13 +52,11 @@ func serving(t *testing.T, mux http.Handler) (s Socket, stop func()) {
 func TestAnswers(t *testing.T) {
 	type number struct{ N int }
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /double", func(w http.ResponseWriter, r *http.Request) {
-		var in number
-		err := Read(r, &in)
-		if err == nil && in.N < 0 {
-			err = errors.New("too small")
+	Handle(mux, quiet, "/double", func(_ context.Context, in number) (number, error) {
+		if in.N < 0 {
+			return number{}, errors.New("too small")
 		}
-		Answer(w, quiet, number{2 * in.N}, err)
+		return number{2 * in.N}, nil
 	})
 	mux.HandleFunc("GET /stream", func(w http.ResponseWriter, r *http.Request) {
 		Stream(w, quiet, func(w io.Writer) (any, error) {
