@@ -145,18 +145,6 @@ func (s *Server) Serve(ln net.Listener) error {
 	return nil
 }
 
-// sleep waits for d; it reports false if the server was closed.
-func (s *Server) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-s.ctx.Done():
-		return false
-	}
-}
-
 // admit hands a new connection to the library, after its TLS handshake if there
 // is to be one, which has a goroutine of its own so that a silent client holds
 // up nobody.

@@ -10,6 +10,7 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 
+	"mailproxy/internal/pause"
 	"mailproxy/internal/store"
 	"mailproxy/proxy/mailbox"
 )
@@ -115,7 +116,7 @@ func (ss *session) Login(username, password string) error {
 	defer ss.mu.Unlock()
 	name, err := ss.s.o.Auth(ss.s.ctx, username, password)
 	if errors.Is(err, mailbox.ErrBadPassword) {
-		if !ss.s.sleep(ss.s.o.BadPasswordDelay) {
+		if pause.For(ss.s.ctx, ss.s.o.BadPasswordDelay) != nil {
 			return net.ErrClosed
 		}
 		if ss.failures++; ss.failures >= maxBadPasswords {

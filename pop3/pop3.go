@@ -137,18 +137,6 @@ func (s *Server) admit(conn net.Conn) {
 	})
 }
 
-// sleep waits for d; it reports false if the server was closed.
-func (s *Server) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-s.ctx.Done():
-		return false
-	}
-}
-
 // lock takes the exclusive access that RFC 1939 section 4 asks for. It waits for a
 // session that is ending; false means that another holds it, or the server closes.
 func (s *Server) lock(account string) bool {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"mailproxy/internal/pause"
 	"mailproxy/proxy/mailbox"
 )
 
@@ -347,7 +348,7 @@ func (ss *session) raw(text string) error {
 func (ss *session) login(username, password string) error {
 	name, err := ss.s.o.Auth(ss.s.ctx, username, password)
 	if errors.Is(err, mailbox.ErrBadPassword) {
-		if !ss.s.sleep(ss.s.o.BadPasswordDelay) {
+		if pause.For(ss.s.ctx, ss.s.o.BadPasswordDelay) != nil {
 			return net.ErrClosed
 		}
 		if ss.failures++; ss.failures >= maxBadPasswords {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mailproxy/internal/address"
+	"mailproxy/internal/pause"
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
 	"mailproxy/proxy/keys"
@@ -42,18 +43,6 @@ func (d *Daemon) aliasWait() time.Duration {
 	return time.Duration(mathrand.ExpFloat64() * float64(mean))
 }
 
-// sleep waits, and returns false if ctx ends before.
-func sleep(ctx context.Context, wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
 // apart keeps an alias's doings apart from the start of the daemon, and from the moment
 // it was made. It waits before a registration, and returns from when keys may be
 // published: after days off, those of several addresses are due at once. It returns
@@ -68,7 +57,7 @@ func (a *account) apart(ctx context.Context) (publishFrom time.Time, ok bool) {
 		return time.Now().Add(wait), true
 	default:
 	}
-	return time.Time{}, sleep(ctx, wait)
+	return time.Time{}, pause.For(ctx, wait) == nil
 }
 
 // places returns among how many places an engine's read slots are split at least, if it
@@ -316,7 +305,7 @@ func (d *Daemon) RetireAlias(in RetireAlias) (AliasStatus, error) {
 // retireLater takes an alias back at a random time, and tries again until it is done or
 // the daemon ends.
 func (d *Daemon) retireLater(a *account) {
-	for sleep(d.ctx, d.aliasWait()) {
+	for pause.For(d.ctx, d.aliasWait()) == nil {
 		d.ending.Lock()
 		err := d.endAtProvider(d.ctx, a, true)
 		if err == nil {

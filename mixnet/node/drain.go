@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"mailproxy/internal/pause"
 )
 
 // drainTick is how often a node that drains looks whether it is empty.
@@ -35,7 +37,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		} else if empty++; empty == 2 {
 			return nil
 		}
-		if !sleep(ctx, drainTick) {
+		if pause.For(ctx, drainTick) != nil {
 			return fmt.Errorf("drain node %s: %d packets are left: %w", n.self.Name, left, ctx.Err())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"mailproxy/internal/pause"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/keyring"
 	"mailproxy/mixnet/sphinx"
@@ -118,23 +119,11 @@ func (n *Node) answer(ctx context.Context, to sphinx.Recipient, payload []byte) 
 		if late {
 			n.Counters.Late.Add(1)
 		}
-		if !sleep(ctx, wait) {
+		if pause.For(ctx, wait) != nil {
 			return
 		}
 		n.send(first, packet, func(written bool) { n.Counters.written(written, &n.Counters.Answered) })
 	})
-}
-
-// sleep waits for d, or returns false when ctx ends.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // unwrapFailed counts a packet that was refused under the reason for it.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailproxy/internal/accept"
+	"mailproxy/internal/pause"
 	"mailproxy/mixnet/sphinx"
 	"mailproxy/mixnet/wire"
 )
@@ -64,7 +65,7 @@ func (n *Node) serve(ctx, taking context.Context, conn *wire.Conn) {
 		if client {
 			if wait := limit.take(time.Now()); wait > 0 {
 				n.Counters.Paused.Add(1)
-				if !sleep(taking, wait) {
+				if pause.For(taking, wait) != nil {
 					return
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"mailproxy/internal/pause"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/loss"
 	"mailproxy/mixnet/sphinx"
@@ -46,7 +47,7 @@ func (n *Node) sendLoops(ctx context.Context) {
 	random := rand.New(rand.NewChaCha8(seed))
 	rate := n.cfg.Document.Parameters.NodeLoopRate
 	var told directory.Epoch // of which it was logged that no loop can be sent
-	for sleep(ctx, time.Duration(random.ExpFloat64()/rate*float64(time.Second))) {
+	for pause.For(ctx, time.Duration(random.ExpFloat64()/rate*float64(time.Second))) == nil {
 		view, err := n.views.At(n.cfg.Now())
 		if err != nil {
 			continue // the network's keys are not known

@@ -31,6 +31,7 @@ import (
 	"mailproxy/contrib/measure/resident"
 	"mailproxy/internal/child"
 	"mailproxy/internal/demo"
+	"mailproxy/internal/pause"
 	"mailproxy/proxy"
 )
 
@@ -78,7 +79,7 @@ func run(ctx context.Context, program string, warmUp, length time.Duration) (err
 		return err
 	}
 	fmt.Printf("the network runs in process %d, the user's part in %d; registered, and warming up for %v\n", network.PID(), user.PID(), warmUp)
-	if err := sleep(ctx, warmUp); err != nil {
+	if err := pause.For(ctx, warmUp); err != nil {
 		return err
 	}
 	m, err := measure(ctx, user.PID(), files.Data, length)
@@ -95,15 +96,6 @@ func run(ctx context.Context, program string, warmUp, length time.Duration) (err
 	}
 	fmt.Printf("\nrss_mib=%.1f cpu_percent=%.2f\n", resident.MiB(m.mostRSS), m.cpuPercent())
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // A user is the process that is measured.

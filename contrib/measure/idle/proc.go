@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailproxy/contrib/measure/resident"
+	"mailproxy/internal/pause"
 	"mailproxy/proxy"
 )
 
@@ -44,7 +45,7 @@ func measure(ctx context.Context, pid int, dir string, length time.Duration) (m 
 	}
 	start := time.Now()
 	for m.length < length {
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := pause.For(ctx, time.Second); err != nil {
 			return m, err
 		}
 		sizes, err := resident.Sizes(pid)

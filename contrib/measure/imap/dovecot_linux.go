@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mailproxy/internal/pause"
 )
 
 // dovecotConfig is for an ordinary user's own Dovecot: nothing is changed but what
@@ -155,7 +157,7 @@ func answers(ctx context.Context, address string) error {
 		if time.Since(began) > 20*time.Second {
 			return err
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}

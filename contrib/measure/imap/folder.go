@@ -16,17 +16,9 @@ import (
 	"mailproxy/contrib/measure/resident"
 	"mailproxy/internal/child"
 	"mailproxy/internal/demo"
+	"mailproxy/internal/pause"
 	"mailproxy/proxy"
 )
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
 
 const (
 	idlers   = 5                // connections in IDLE
@@ -209,7 +201,7 @@ func (f *folderFigures) watch(ctx context.Context, pid int) error {
 			f.rss, f.anonymous = sizes["VmRSS"], sizes["RssAnon"]
 		}
 		f.peak = sizes["VmHWM"]
-		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}

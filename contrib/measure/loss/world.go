@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mailproxy/internal/demo"
+	"mailproxy/internal/pause"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/local"
 	"mailproxy/proxy"
@@ -126,7 +127,7 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 		return fail(err)
 	}
 	for range mails - 1 {
-		if !sleep(ctx, time.Duration(mathrand.ExpFloat64()*float64(p.pause()))) {
+		if pause.For(ctx, time.Duration(mathrand.ExpFloat64()*float64(p.pause()))) != nil {
 			return fail(ctx.Err())
 		}
 		if err := w.write(); err != nil {
@@ -137,7 +138,7 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 		return fail(err)
 	}
 	// The longest that a read can still be out, which brings what comes late.
-	if !sleep(ctx, 2*directory.Layers*params.MaxDelay()+params.ReplySlack()) {
+	if pause.For(ctx, 2*directory.Layers*params.MaxDelay()+params.ReplySlack()) != nil {
 		return fail(ctx.Err())
 	}
 	w.count(&r)
@@ -150,16 +151,6 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 	fmt.Printf("%s: %d mails of %d arrived, the first after %.1f s, the others after %.1f s in the median\n",
 		name, len(r.first)+len(r.times), r.sent, quantile(r.first, 0.5), quantile(r.times, 0.5))
 	return r
-}
-
-// sleep waits for d, or returns false when ctx ends.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 // write sends a mail from alice to bob.
@@ -222,7 +213,7 @@ func (w *world) arrived(ctx context.Context, patience time.Duration) error {
 		if missing == 0 && w.Daemon.Status().Waiting == 0 {
 			return nil
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if pause.For(ctx, 100*time.Millisecond) != nil {
 			return ctx.Err()
 		}
 	}

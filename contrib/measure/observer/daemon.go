@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	userdaemon "mailproxy/contrib/measure/daemon"
 	"mailproxy/proxy"
@@ -116,13 +115,4 @@ func (d *daemon) stop() error {
 		return fmt.Errorf("stop the daemon of %s: %w; it said:\n%s", d.address, err, d.log.Bytes())
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"mailproxy/internal/pause"
 )
 
 // partner is who gets what a client sends: each that sends has one of its own, and
@@ -54,7 +56,7 @@ func (r *round) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return sleep(ctx, r.scaled(settle))
+	return pause.For(ctx, r.scaled(settle))
 }
 
 // settle is how long all goes on before the recording, at scale 1: an observer finds
@@ -64,7 +66,7 @@ const settle = 3 * time.Minute
 // until waits until reads have brought so many blocks to a client.
 func (r *round) until(ctx context.Context, d *daemon, blocks int) error {
 	for r.usage(d).brought < blocks {
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for mail to reach %s: %w", d.address, err)
 		}
 	}
@@ -93,7 +95,7 @@ func (r *round) mails(ctx context.Context) error {
 		to := r.partner(s, i)
 		for m := range minutes {
 			at := begin.Add(r.scaled(time.Duration((float64(m) + rand.Float64()) * float64(time.Minute))))
-			if err := sleep(ctx, time.Until(at)); err != nil {
+			if err := pause.For(ctx, time.Until(at)); err != nil {
 				return err
 			}
 			if err := d.submit(to.address, smallMail(d.address, to.address)); err != nil {
@@ -105,7 +107,7 @@ func (r *round) mails(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return sleep(ctx, time.Until(begin.Add(r.scaled(r.length))))
+	return pause.For(ctx, time.Until(begin.Add(r.scaled(r.length))))
 }
 
 func head(from, to, more string) []byte {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailproxy/internal/demo"
+	"mailproxy/internal/pause"
 	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/local"
 	"mailproxy/proxy"
@@ -156,7 +157,7 @@ func (r *round) startClients(ctx context.Context, dir string) (err error) {
 		Document: filepath.Join(dir, "network.note"), Keys: r.network.Trust.Keys, Threshold: r.network.Trust.Threshold,
 	}
 	for !r.rec.ready(r.network.Document) {
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 10*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for the mixes to connect: %w", err)
 		}
 	}
@@ -184,7 +185,7 @@ func (r *round) startClients(ctx context.Context, dir string) (err error) {
 		begun++
 		go func() { registered <- d.register(ctx) }() // which makes even a silent client send
 		for !r.rec.known(t) {
-			if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			if err := pause.For(ctx, 10*time.Millisecond); err != nil {
 				return fmt.Errorf("wait for the packets of a new client: %w", err)
 			}
 		}
