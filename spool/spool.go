@@ -4,5 +4,6 @@
 //
 // It neither stores nor sends anything: spool/server answers requests,
 // spool/client asks them through a mix network, spool/badgerstore keeps blocks.
-// proxy/keys, proxy/contacts and proxy/seal import it for the key bundle.
+// proxy, the packages beneath it and cmd import it for key bundles, terms and what answers
+// mean.
 package spool

@@ -2,8 +2,8 @@
 // bodies on a Unix socket in the daemon's directory, which its owner alone can open.
 // So the files of a running daemon are never opened by two.
 //
-// It knows no command; what is asked and answered is for those who import it: proxy
-// and cmd/mailspool.
+// It knows no command; what is asked and answered is for those who import it: proxy,
+// cmd/mailproxy and cmd/mailspool.
 package control
 
 import (

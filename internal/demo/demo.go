@@ -3,8 +3,8 @@
 // client, slots and processes of its own, as two people would have. They meet
 // over TCP on loopback, exactly as separate machines would.
 //
-// "mailproxy demo" is a thin skin over it; the end-to-end tests and the measuring
-// programs in contrib/measure use it too. Nothing else imports it.
+// "mailproxy demo" (cmd/mailproxy) is a thin skin over it; the end-to-end tests and the
+// measuring programs in contrib/measure use it too. Nothing else imports it.
 package demo
 
 import (

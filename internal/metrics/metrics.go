@@ -3,7 +3,7 @@
 // Blur a count in steps.
 //
 // It has no figures of its own and knows no node: what is measured has its collector
-// beside it. mixnet/node, internal/nodedir and cmd import it.
+// beside it. mixnet/node, spool/server, internal/nodedir and cmd import it.
 package metrics
 
 import (

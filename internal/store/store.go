@@ -6,7 +6,7 @@
 //
 // It knows nothing of mail, blocks or accounts: those who use it give their keys
 // a prefix of their own. It may be imported by proxy and the packages below it,
-// and by spool/badgerstore.
+// imap, spool/badgerstore and cmd.
 package store
 
 import (

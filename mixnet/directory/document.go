@@ -8,7 +8,8 @@
 // sign one snapshot for all. A View is a document with the keys of one epoch.
 //
 // It neither fetches nor serves anything (mixnet/authority does) and knows nothing
-// of packets. mixnet's other packages, mixclient/builtin and cmd import it.
+// of packets. mixnet's other packages, mixclient/builtin, internal/netdoc,
+// internal/nodedir and cmd import it.
 package directory
 
 import (

@@ -5,7 +5,7 @@
 //
 // With a directory, keys and tags outlive the process, so that a node that was
 // killed goes on with its key and refuses what it saw before. It publishes
-// nothing and knows no other node. mixnet/node imports it.
+// nothing and knows no other node. mixnet/node imports it, as do mixnet/local and cmd, which open it.
 package keyring
 
 import (

@@ -4,7 +4,8 @@
 // machines would. The demo, the tests and the measuring programs use it.
 //
 // The keys of nodes are new at each start, and so is the document that names
-// them; an operator's signing key may be kept. It imports nothing above mixnet.
+// them; an operator's signing key may be kept. It imports nothing above mixnet; internal/demo
+// and cmd/mailproxy import it.
 package local
 
 import (

@@ -8,7 +8,8 @@
 // sends their answers back on the query's SURB, at once.
 //
 // It knows services through the Service interface only; cmd puts the two
-// together. It imports nothing above mixnet.
+// together. It imports nothing above mixnet; cmd, mixnet/local and, for what a
+// client has in common with a node, mixclient/builtin import it.
 package node
 
 import (

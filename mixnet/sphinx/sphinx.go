@@ -4,8 +4,8 @@
 //
 // It is the packet alone: it knows no clock, no network and no topology, keeps
 // no replay cache (Unwrapped.Tag is what to put into one) and chooses no path
-// and no delay. It imports nothing of ours; mixnet/node and mixclient/builtin
-// import it.
+// and no delay. It imports nothing of ours; mixnet's other packages and
+// mixclient/builtin import it.
 //
 // The construction is Danezis and Goldberg, "Sphinx: A Compact and Provably
 // Secure Mix Format" (IEEE S&P 2009), with the padding of unused hops drawn at

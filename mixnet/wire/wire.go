@@ -5,7 +5,7 @@
 // The key exchange is X25519MLKEM768 only, so that a recorded wire stays closed
 // to a later quantum computer. Certificates are self-signed envelopes for the
 // keys; names and dates in them mean nothing. It knows nothing of Sphinx or of
-// roles. mixnet/node and mixclient/builtin import it.
+// roles. mixnet's other packages and mixclient/builtin import it.
 package wire
 
 import (

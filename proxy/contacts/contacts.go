@@ -11,7 +11,8 @@
 // would hold the mail between two others.
 //
 // It fetches nothing and sends nothing, and decides nothing that is the user's to
-// decide. It may be imported by proxy and the packages beneath it.
+// decide. It may be imported by proxy, the packages beneath it and
+// cmd/mailproxy.
 package contacts
 
 import (

@@ -4,7 +4,8 @@
 // seen. Only what is stored is told to the spool as read.
 //
 // It does not decide when to read (the engine behind mixclient does), and does
-// not ask the network for anything. proxy wires and runs one per account.
+// not ask the network for anything. proxy imports it and runs one per account;
+// proxy/web shows what it says.
 package inbox
 
 import (

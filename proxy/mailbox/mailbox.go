@@ -4,7 +4,7 @@
 // daemon (all its keys begin with "mailbox/").
 //
 // It speaks no protocol, knows no network and sends nothing. The front ends
-// imap and pop3, and proxy, proxy/inbox, proxy/outbox and proxy/report may
+// imap, pop3 and smtp, proxy and the packages beneath it, and cmd/mailproxy may
 // import it.
 //
 // # What holds

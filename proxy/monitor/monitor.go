@@ -8,7 +8,7 @@
 // Heads are what the network's signed snapshots say of the providers, the same to
 // all clients. What else could be seen in a log, the keys of others changing, is for
 // proxy/contacts to tell when they are looked up. It asks in the network's ordinary
-// query slots, seldom, and only when nothing else waits for one. proxy runs it.
+// query slots, seldom, and only when nothing else waits for one. proxy imports it and runs it.
 package monitor
 
 import (

@@ -19,7 +19,8 @@
 //
 // It does not decide when a packet leaves (the engine behind mixclient does),
 // nor what a block looks like (proxy/seal). smtp hands it mail through its
-// exported methods; proxy wires and runs it.
+// exported methods, proxy wires and runs it; these, packages beneath proxy and
+// cmd/mailproxy import it.
 package outbox
 
 import (

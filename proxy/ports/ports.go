@@ -1,5 +1,5 @@
 // Package ports opens the daemon's listening sockets on loopback, and says who
-// holds one that is taken. proxy imports it.
+// holds one that is taken. proxy, packages beneath it and cmd/mailproxy import it.
 package ports
 
 import (

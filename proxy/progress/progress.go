@@ -1,7 +1,7 @@
 // Package progress is what the outbox and the inbox tell of messages on their
 // way, for the demo, the measuring programs and the status page. It is types
 // only; what they say never leaves the machine, and nothing that decides
-// anything may depend on it. proxy and its packages import it.
+// anything may depend on it. proxy, its packages and cmd/mailproxy import it.
 package progress
 
 import (

@@ -5,7 +5,7 @@
 // it that an account is never read by two computers. The encryption is age's
 // (filippo.io/age, C2SP age-encryption.org/v1) with a scrypt recipient: whoever has the
 // file can try passphrases, at about a second each, and alters no byte unnoticed. Only proxy
-// imports it.
+// and cmd/mailproxy import it.
 //
 // The plaintext is the preamble, the format's version (4 bytes, big endian), and then
 // frames: a length (4 bytes, big endian) and so many bytes of CBOR. The first frame is the

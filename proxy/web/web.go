@@ -7,7 +7,7 @@
 // changes no time at which one leaves. Pages are made here by html/template; the
 // scripts only put newer parts of a page in the place of older ones, and draw the
 // charts. It knows no daemon but what Source says of it; proxy imports it, and is its
-// Source.
+// Source; cmd/mailproxy imports it for what the doctor finds, which the page shows too.
 package web
 
 import (

@@ -2,7 +2,7 @@
 // directory that one process opens.
 //
 // It implements server.Store and knows nothing of requests, signatures or
-// networks. cmd opens it and hands it to spool/server.
+// networks. cmd/mailspool imports it, and hands it to spool/server.
 //
 // One goroutine writes. It takes all changes that wait, makes them in one
 // transaction and syncs once: so many clients share a sync, no transaction meets

@@ -1,7 +1,7 @@
 // Package resident tells how much memory a process takes, as Linux says it in
 // /proc/PID/status (proc(5)).
 //
-// It is for the programs of contrib/measure, and measures nothing by itself.
+// It measures nothing by itself; the programs of contrib/measure import it.
 package resident
 
 import (

@@ -3,7 +3,7 @@
 //
 // What it writes is static: it names no path and no time, and completing asks the
 // program nothing. The libraries that do this for kong were left alone years ago, or
-// start the program at each press of the key. internal/command imports it.
+// start the program at each press of the key. internal/command and cmd/mailproxy import it.
 package manual
 
 import (

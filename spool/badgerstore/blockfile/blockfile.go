@@ -8,7 +8,7 @@
 // they survive a crash. What was not synced, or has no place kept, is as if it
 // were not there: opened again, a file is never written to.
 //
-// Only badgerstore imports it.
+// Only spool/badgerstore imports it.
 package blockfile
 
 import (
