@@ -66,6 +66,8 @@ func (w *person) open() {
 		Network: func(string) mixclient.Network { return w.network },
 		Times:   times,
 		Now:     w.p.now,
+
+		AliasWait: time.Millisecond,
 	})
 	if err != nil {
 		w.t.Fatal(err)

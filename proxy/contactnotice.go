@@ -104,15 +104,15 @@ func (a *account) tell(w report.Warning, flags []string, told func(tx *store.Tx)
 	w.To, w.Now, w.Rand = a.keys.Address(), a.d.opt.Now(), rand.Reader
 	text, err := report.BuildWarning(w)
 	if err != nil {
-		return fmt.Errorf("tell of a contact's key: %w", err)
+		return fmt.Errorf("write a message to the user: %w", err)
 	}
 	mail, err := a.d.mail.Account(a.home())
 	if err != nil {
-		return fmt.Errorf("tell of a contact's key: %w", err)
+		return fmt.Errorf("write a message to the user: %w", err)
 	}
 	staged, err := a.d.mail.Stage(text)
 	if err != nil {
-		return fmt.Errorf("tell of a contact's key: %w", err)
+		return fmt.Errorf("write a message to the user: %w", err)
 	}
 	err = a.d.store.Update(func(tx *store.Tx) error {
 		if err := told(tx); err != nil {
@@ -122,7 +122,7 @@ func (a *account) tell(w report.Warning, flags []string, told func(tx *store.Tx)
 		return err
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("tell of a contact's key: %w", err), a.d.mail.Discard(staged))
+		return errors.Join(fmt.Errorf("write a message to the user: %w", err), a.d.mail.Discard(staged))
 	}
 	return nil
 }

@@ -93,9 +93,15 @@ func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccoun
 	ctx, cancel := context.WithTimeout(ctx, registerWait)
 	defer cancel()
 	err = d.WaitRegistered(ctx, in.Address)
+	late := ctx.Err() != nil
+	if a := d.account(in.Address); late && a != nil {
+		if refused := a.leaveAlone(); refused != nil {
+			err, late = refused, false
+		}
+	}
 	switch {
 	case err == nil:
-	case ctx.Err() != nil:
+	case late:
 		added.Problem = err.Error()
 	default: // refused for good: do not keep what can never work
 		if a := d.account(in.Address); a != nil {

@@ -182,7 +182,8 @@ func (d *Daemon) eraseRest(addr string) error {
 			return err
 		}
 	}
-	if err := d.store.Update(func(tx *store.Tx) error { return tx.Delete(leaksKey(addr)) }); err != nil {
+	err := d.store.Update(func(tx *store.Tx) error { return errors.Join(tx.Delete(leaksKey(addr)), tx.Delete(refusedKey(addr))) })
+	if err != nil {
 		return fmt.Errorf("erase what is kept for an account: %w", err)
 	}
 	return nil
@@ -226,7 +227,7 @@ func (d *Daemon) forget(a *account) error {
 		if err := tx.Delete(accountKey(a.keys.Address())); err != nil {
 			return err
 		}
-		return keys.Delete(tx, a.keys.Address())
+		return errors.Join(tx.Delete(refusedKey(a.keys.Address())), keys.Delete(tx, a.keys.Address()))
 	})
 	if err != nil {
 		return fmt.Errorf("remove account: %w", err)

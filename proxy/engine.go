@@ -63,10 +63,7 @@ type account struct {
 
 	registered chan struct{} // closed once the provider has the account
 	refused    chan error    // of capacity one: why it never will
-	// awaited says that whoever added the account waits to hear why it never will.
-	awaited bool
-
-	rekeyed chan struct{} // of capacity one: there is a new append key to publish
+	rekeyed    chan struct{} // of capacity one: there is a new append key to publish
 	// keysMoved, of capacity one, says that there is something to tell of contacts' keys.
 	keysMoved chan struct{}
 	stop      context.CancelFunc // ends run; nil before start
@@ -81,6 +78,9 @@ type account struct {
 	leaving   bool  // its provider is being asked to end it
 	problem   error // why it is not registered, or not read
 	forgotten forgotten
+	// awaited says that whoever added the account waits to hear why it never will be
+	// registered.
+	awaited bool
 }
 
 // loadAccount reads an account's keys and inbox. It starts nothing.
@@ -263,10 +263,11 @@ func (a *account) begin(ctx context.Context) bool {
 		err = explain(err, a.keys.Address())
 		a.setProblem(err)
 		if !client.IsTemporary(err) {
-			if !a.awaited {
-				a.d.log.Error("proxy: an account cannot be registered", "err", err)
-			}
 			a.refused <- err
+			if !a.isAwaited() {
+				a.d.log.Error("proxy: an account cannot be registered", "err", err)
+				a.refusedForGood(ctx, err)
+			}
 			return false
 		}
 		wait := backoff

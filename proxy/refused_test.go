@@ -3,12 +3,16 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"mailproxy/internal/store"
+	"mailproxy/proxy/mailbox"
 	"mailproxy/spool"
 	"mailproxy/spool/client"
+	spoolserver "mailproxy/spool/server"
 )
 
 func TestExplain(t *testing.T) {
@@ -44,5 +48,94 @@ func TestControlErrorsAreSentences(t *testing.T) {
 	_, err := Control(t.TempDir()).Status(t.Context())
 	if err == nil || strings.Contains(err.Error(), "http://") || !strings.Contains(err.Error(), `start it with "mailproxy run"`) {
 		t.Errorf("Status = %v", err)
+	}
+}
+
+// TestRefusedForGood: whose alias or account a provider will not have is told by a
+// message, once, though nobody waits for the answer.
+func TestRefusedForGood(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	ann := p.person("ann@north.test")
+	p.mu.RLock()
+	closed := p.policy
+	closed.Invite = true
+	err := p.spool.SetPolicy(closed)
+	p.mu.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alias, err := ann.d.AddAlias(t.Context(), NewAlias{Address: "other@north.test", Invite: "NOSUCHCODE"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	notice := ann.one("Your alias " + alias.Address + " could not be registered")
+	for _, want := range []string{
+		"takes new accounts by invitation only", "mailproxy alias retire other@north.test", "mailproxy alias new north.test --invite CODE",
+	} {
+		if !strings.Contains(notice.plain(), want) {
+			t.Errorf("%q is not in the message:\n%s", want, notice.plain())
+		}
+	}
+	if !slices.Equal(notice.flags, []string{mailbox.KeywordNotice}) {
+		t.Errorf("it has the flags %q", notice.flags)
+	}
+	if strings.Contains(notice.text, "NOSUCHCODE") {
+		t.Error("the code is in the message")
+	}
+
+	// Who waits hears it as an answer; after a restart nobody waits.
+	bob := "bob@north.test"
+	if _, err := ann.d.AddAccount(t.Context(), NewAccount{Address: bob, Password: personPassword}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.d.WaitRegistered(t.Context(), bob); !errors.Is(err, spool.StatusInvite) {
+		t.Fatalf("WaitRegistered = %v", err)
+	}
+	his := &person{t: t, p: p, address: bob, d: ann.d}
+	if got := his.inbox(); len(got) != 0 {
+		t.Errorf("before the restart: %q", got)
+	}
+	if err := ann.d.account(bob).leaveAlone(); !errors.Is(err, spool.StatusInvite) {
+		t.Errorf("who waits no longer is not told that it was refused meanwhile: %v", err)
+	}
+	for range 2 {
+		ann.restart()
+		his.d = ann.d
+		ann.until("both refused again", func() bool {
+			n := 0
+			for _, a := range ann.d.Status().Accounts {
+				if strings.Contains(a.Problem, "by invitation only") {
+					n++
+				}
+			}
+			return n == 2
+		})
+		his.one("Your address " + bob + " could not be registered")
+		ann.one("Your alias " + alias.Address + " could not be registered")
+	}
+	if !strings.Contains(his.inbox()[0].plain(), "mailproxy account delete bob@north.test --mail") {
+		t.Errorf("the message does not say what to do:\n%s", his.inbox()[0].plain())
+	}
+	// What it says can be done.
+	if err := ann.d.End(t.Context(), EndAccount{Address: bob, Delete: true, Mail: true}); err != nil {
+		t.Errorf("the account could not be taken off: %v", err)
+	}
+	if _, err := ann.d.RetireAlias(RetireAlias{Address: alias.Address}); err != nil {
+		t.Errorf("the alias could not be retired: %v", err)
+	}
+	ann.until("it is retired", func() bool {
+		list, err := ann.d.Aliases("")
+		return err == nil && len(list) == 1 && list[0].State == AliasRetired
+	})
+	err = ann.d.store.View(func(tx *store.Tx) error {
+		for _, addr := range []string{bob, alias.Address} {
+			if _, err := tx.Get(refusedKey(addr)); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("what was told of %s is left: %v", addr, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
