@@ -137,7 +137,11 @@ func (r *accountRecord) hash(password string) []byte {
 type passwords struct {
 	key [32]byte
 
-	mu    sync.Mutex // guards right, and keeps hashing to one at a time
+	hashing sync.Mutex // keeps Argon2id, and the memory it takes, to one at a time; taken before mu
+
+	// mu guards right. It is never held while something is hashed: whoever keeps
+	// guessing has others wait for hashing, but nobody whose login is remembered.
+	mu    sync.Mutex
 	right map[string][sha256.Size]byte
 }
 
@@ -157,20 +161,35 @@ func (p *passwords) check(r *accountRecord, password string) error {
 	}
 	mac.Write([]byte(password))
 	sum := [sha256.Size]byte(mac.Sum(nil))
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if r != nil && p.remembered(r.Address, sum) {
+		return nil
+	}
+	p.hashing.Lock()
+	defer p.hashing.Unlock()
 	if r == nil {
 		(&accountRecord{Salt: make([]byte, 16)}).hash(password)
 		return errPassword
 	}
-	if known, ok := p.right[r.Address]; ok && subtle.ConstantTimeCompare(known[:], sum[:]) == 1 {
+	// A mail program makes several connections at once: the first may have been
+	// hashed while this one waited.
+	if p.remembered(r.Address, sum) {
 		return nil
 	}
 	if subtle.ConstantTimeCompare(r.hash(password), r.Hash) != 1 {
 		return errPassword
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.right[r.Address] = sum
 	return nil
+}
+
+// remembered reports whether sum is of the login that was right before.
+func (p *passwords) remembered(address string, sum [sha256.Size]byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, ok := p.right[address]
+	return ok && subtle.ConstantTimeCompare(known[:], sum[:]) == 1
 }
 
 // ErrAccountExists is returned when an account is added twice.
