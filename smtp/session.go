@@ -96,11 +96,6 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	if err := s.server.opts.Submitter.CheckRecipient(s.server.ctx, s.account, to); err != nil {
 		return s.refusal("check recipient", err)
 	}
-	for _, r := range e.Recipients {
-		if r.Address == to {
-			return nil // named twice, delivered once
-		}
-	}
 	e.Recipients = append(e.Recipients, outbox.Recipient{
 		Address:      to,
 		Notify:       notify(o.Notify),

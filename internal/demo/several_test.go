@@ -134,13 +134,13 @@ func TestSeveralAccounts(t *testing.T) {
 }
 
 // TestSeveralRecipients sends one mail to three, of whom one is not to be seen by
-// the others.
+// the others, and one is named twice.
 func TestSeveralRecipients(t *testing.T) {
 	t.Parallel()
 	w, _ := newHousehold(t, nil)
 	m := []byte("From: " + Alice + "\r\nTo: Bob <" + Bob + ">\r\nCc: " + Alice + "\r\nBcc: " + carol + "\r\n" +
 		"Subject: to three\r\n\r\nhello\r\n")
-	w.submit(t, Alice, []string{Bob, Alice, carol}, nil, m)
+	w.submit(t, Alice, []string{Bob, Alice, carol, strings.ToUpper(Bob)}, nil, m)
 	for _, to := range []string{Bob, Alice, carol} {
 		eventually(t, "delivery to "+to, func() bool { return w.delivered(to) == 1 })
 		got := w.fetch(t, to, "INBOX")

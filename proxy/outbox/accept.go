@@ -63,8 +63,11 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission, msg io.Reader) error
 	return nil
 }
 
+// recipientsOf returns the recipients of a submission. An address that is named twice,
+// in whatever case, is one: each gets the message once.
 func recipientsOf(s *Submission) ([]recipient, error) {
 	var rs []recipient
+	at := make(map[string]int, len(s.Recipients)) // in rs
 	for _, r := range s.Recipients {
 		name, domain, err := parseAddress(r.Address)
 		if err != nil {
@@ -74,8 +77,14 @@ func recipientsOf(s *Submission) ([]recipient, error) {
 		if s.From == "" {
 			notify = NotifyNever // nobody is told (RFC 5321 section 4.5.5)
 		}
+		address := name + "@" + domain
+		if i, ok := at[address]; ok {
+			rs[i].Notify = rs[i].Notify.or(notify)
+			continue
+		}
+		at[address] = len(rs)
 		rs = append(rs, recipient{
-			Version: recordVersion, Address: name + "@" + domain, Notify: notify,
+			Version: recordVersion, Address: address, Notify: notify,
 			Original: r.Original, OriginalType: r.OriginalType, State: Queued,
 		})
 	}

@@ -9,7 +9,7 @@ import "strings"
 type Submission struct {
 	Account    string      // the account that logged in
 	From       string      // reverse-path; empty for "<>" (read receipts, RFC 8098 section 3)
-	Recipients []Recipient // at least one, in the order given, no address twice
+	Recipients []Recipient // at least one, in the order given; one that is there twice is one
 	EnvelopeID string      // ENVID, decoded; empty if not given
 	Return     Return      // RET
 	UTF8       bool        // SMTPUTF8 was asked for (RFC 6531)
@@ -57,6 +57,21 @@ func (n Notify) Failure() bool { return n == 0 || n&NotifyFailure != 0 }
 
 // Delay reports whether a delay is to be reported.
 func (n Notify) Delay() bool { return n == 0 || n&NotifyDelay != 0 }
+
+// or is what somebody wants who is named twice: all that either of the two asks for.
+func (n Notify) or(other Notify) Notify {
+	if n == other {
+		return n
+	}
+	both := n | other
+	if n == 0 || other == 0 {
+		both |= NotifyFailure | NotifyDelay // what the zero value stands for
+	}
+	if both != NotifyNever {
+		both &^= NotifyNever
+	}
+	return both
+}
 
 // String returns the set as NOTIFY writes it, or "" for the zero value.
 func (n Notify) String() string {
