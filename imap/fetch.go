@@ -3,6 +3,7 @@ package imap
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,71 +12,6 @@ import (
 
 	"mailproxy/proxy/mailbox"
 )
-
-// pick returns the UIDs of a client's set that are in its view, ascending.
-// Callers hold ss.mu and have a selection.
-func (ss *session) pick(set goimap.NumSet) []uint32 {
-	var uids []uint32
-	add := func(seq int) { uids = append(uids, ss.sel.UID(seq)) }
-	n := ss.sel.Len()
-	switch set := set.(type) {
-	case goimap.SeqSet:
-		for _, r := range set {
-			// 0 stands for *, the last message.
-			from, to := starRange(r.Start, r.Stop, uint32(n))
-			for seq := max(from, 1); seq <= min(to, uint32(n)); seq++ {
-				add(int(seq))
-			}
-		}
-	case goimap.UIDSet:
-		if goimap.IsSearchRes(set) {
-			for _, uid := range ss.saved {
-				if seq := ss.sel.Seq(uid); seq > 0 {
-					add(seq)
-				}
-			}
-			break
-		}
-		last := uint32(0)
-		if n > 0 {
-			last = ss.sel.UID(n)
-		}
-		for _, r := range set {
-			from, to := starRange(uint32(r.Start), uint32(r.Stop), last)
-			for seq := ss.firstFrom(from); seq <= n && ss.sel.UID(seq) <= to; seq++ {
-				add(seq)
-			}
-		}
-	}
-	slices.Sort(uids)
-	return slices.Compact(uids)
-}
-
-// starRange puts last in the place of *, and the ends in order: a range n:* names
-// the last message even where n lies beyond it.
-func starRange(from, to, last uint32) (uint32, uint32) {
-	if from == 0 {
-		from = last
-	}
-	if to == 0 {
-		to = last
-	}
-	return min(from, to), max(from, to)
-}
-
-// firstFrom returns the sequence number of the first message with a UID of at
-// least uid, or one more than there are messages.
-func (ss *session) firstFrom(uid uint32) int {
-	lo, hi := 1, ss.sel.Len()+1
-	for lo < hi {
-		if mid := (lo + hi) / 2; ss.sel.UID(mid) < uid {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
-}
 
 func uidSet(uids []uint32) goimap.UIDSet {
 	var set goimap.UIDSet
@@ -141,6 +77,9 @@ func (ss *session) Fetch(w *imapserver.FetchWriter, set goimap.NumSet, options *
 	if err != nil {
 		return err
 	}
+	if n := len(options.BodySection) + len(options.BinarySection) + len(options.BinarySectionSize); n > maxItems {
+		return no(goimap.ResponseCodeLimit, fmt.Sprintf("The command asks for %d sections of each message; %d are possible", n, maxItems))
+	}
 	uids := ss.pick(set)
 	seen, err := ss.markSeen(uids, options)
 	if err != nil {
@@ -201,6 +140,7 @@ type fetched struct {
 	sections []payload
 	binaries []payload
 	sizes    []uint32
+	held     int64 // bytes of the message that the payloads have in memory
 }
 
 func (ss *session) fetch(w *imapserver.FetchWriter, m mailbox.Seen, c *mailbox.Content, options *goimap.FetchOptions, flags bool) error {
@@ -261,21 +201,21 @@ func (got *fetched) read(c *mailbox.Content, m mailbox.Message, options *goimap.
 		got.body = bodyStructure(s, 0)
 	}
 	for _, b := range options.BodySection {
-		p, err := section(c, m, b)
+		p, err := got.section(c, m, b)
 		if err != nil {
 			return err
 		}
 		got.sections = append(got.sections, p)
 	}
 	for _, b := range options.BinarySection {
-		p, err := binarySection(c, m, b.Part, b.Partial)
+		p, err := got.binarySection(c, m, b.Part, b.Partial)
 		if err != nil {
 			return err
 		}
 		got.binaries = append(got.binaries, p)
 	}
 	for _, b := range options.BinarySectionSize {
-		p, err := binarySection(c, m, b.Part, nil)
+		p, err := got.binarySection(c, m, b.Part, nil)
 		if err != nil {
 			return err
 		}
@@ -286,9 +226,9 @@ func (got *fetched) read(c *mailbox.Content, m mailbox.Message, options *goimap.
 
 // section returns the bytes of a BODY[] item (RFC 9051 section 6.4.5.1), as they
 // came. A section that the message does not have is empty.
-func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySection) (payload, error) {
+func (got *fetched) section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySection) (payload, error) {
 	if len(b.Part) == 0 && b.Specifier == goimap.PartSpecifierNone {
-		return span(c, 0, m.Size, b.Partial) // needs no structure
+		return got.span(c, 0, m.Size, b.Partial) // needs no structure
 	}
 	s, err := c.Structure()
 	if err != nil {
@@ -308,21 +248,19 @@ func section(c *mailbox.Content, m mailbox.Message, b *goimap.FetchItemBodySecti
 	}
 	switch b.Specifier {
 	case goimap.PartSpecifierMIME:
-		return span(c, p.Start, p.Body, b.Partial)
+		return got.span(c, p.Start, p.Body, b.Partial)
 	case goimap.PartSpecifierHeader:
 		if len(b.HeaderFields) == 0 && len(b.HeaderFieldsNot) == 0 {
 			if p.Parent < 0 && int64(len(s.Header)) == p.Body {
 				return held(partial(s.Header, b.Partial)), nil
 			}
-			return span(c, p.Start, p.Body, b.Partial)
+			return got.span(c, p.Start, p.Body, b.Partial)
 		}
-		header, err := headerOf(c, p)
-		if err != nil {
-			return payload{}, err
-		}
-		return held(partial(filterFields(header, b.HeaderFields, b.HeaderFieldsNot), b.Partial)), nil
+		return got.fields(c, p, func(header []byte) []byte {
+			return partial(filterFields(header, b.HeaderFields, b.HeaderFieldsNot), b.Partial)
+		})
 	}
-	return span(c, p.Body, p.End, b.Partial)
+	return got.span(c, p.Body, p.End, b.Partial)
 }
 
 // headerOf reads a part's header; the message's own is kept beside the index.

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +13,16 @@ import (
 	"mailproxy/proxy/mailbox"
 )
 
-// maxHeld is how many bytes of a message are read before a response with them
-// begins. More is read while it is written.
-const maxHeld = 256 << 10
+// Bounds on the response for one message.
+const (
+	// maxHeld is how many bytes of a message are read before a response with them
+	// begins. More is read while it is written.
+	maxHeld = 256 << 10
+	// maxItems is how many sections of a message one FETCH asks for: each that is read
+	// takes time, and a line has room for thousands. Mail programs ask for one for each
+	// part that they show.
+	maxItems = 200
+)
 
 // A payload is what a literal of a FETCH response holds.
 type payload struct {
@@ -57,24 +65,53 @@ func (c *countingWriter) Write(p []byte) (n int, err error) {
 	return n, c.err
 }
 
+// room reports whether n more bytes can be held for this response, and counts them.
+func (got *fetched) room(n int64) bool {
+	if got.held+n > maxHeld {
+		return false
+	}
+	got.held += n
+	return true
+}
+
 // span is the bytes from off to end, or the part of them that was asked for.
-func span(c *mailbox.Content, off, end int64, p *goimap.SectionPartial) (payload, error) {
+func (got *fetched) span(c *mailbox.Content, off, end int64, p *goimap.SectionPartial) (payload, error) {
 	if p != nil {
 		off = off + min(p.Offset, end-off)
 		end = off + min(p.Size, end-off)
 	}
-	if end-off > maxHeld {
+	if !got.room(end - off) {
 		return payload{size: end - off, open: func() (io.Reader, error) { return c.Reader(off, end), nil }}, nil
 	}
 	data, err := c.Bytes(off, end)
 	return held(data), err
 }
 
+// fields is what filter leaves of a part's header, or the part of it that was asked
+// for.
+func (got *fetched) fields(c *mailbox.Content, part *mailbox.Part, filter func([]byte) []byte) (payload, error) {
+	read := func() ([]byte, error) {
+		header, err := headerOf(c, part)
+		if err != nil {
+			return nil, err
+		}
+		return filter(header), nil
+	}
+	data, err := read()
+	if err != nil || got.room(int64(len(data))) {
+		return held(data), err
+	}
+	return payload{size: int64(len(data)), open: func() (io.Reader, error) {
+		data, err := read()
+		return bytes.NewReader(data), err
+	}}, nil
+}
+
 // binarySection returns a part's content without its transfer encoding (RFC 3516
 // section 4.2); the message itself is returned as it is.
-func binarySection(c *mailbox.Content, m mailbox.Message, path []int, p *goimap.SectionPartial) (payload, error) {
+func (got *fetched) binarySection(c *mailbox.Content, m mailbox.Message, path []int, p *goimap.SectionPartial) (payload, error) {
 	if len(path) == 0 {
-		return span(c, 0, m.Size, p)
+		return got.span(c, 0, m.Size, p)
 	}
 	s, err := c.Structure()
 	if err != nil {
@@ -86,7 +123,7 @@ func binarySection(c *mailbox.Content, m mailbox.Message, path []int, p *goimap.
 	}
 	part := &s.Parts[i]
 	if part.IsMultipart() || part.IsMessage() {
-		return span(c, part.Body, part.End, p)
+		return got.span(c, part.Body, part.End, p)
 	}
 	open := func() (io.Reader, error) { return transferReader(part.Encoding, c.Reader(part.Body, part.End)) }
 	undecoded := no(goimap.ResponseCodeUnknownCTE, fmt.Sprintf("Part %v cannot be decoded", path))
@@ -94,7 +131,7 @@ func binarySection(c *mailbox.Content, m mailbox.Message, path []int, p *goimap.
 	if err != nil {
 		return payload{}, undecoded
 	}
-	if part.End-part.Body <= maxHeld {
+	if got.room(part.End - part.Body) { // encoded it is more
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return payload{}, undecoded

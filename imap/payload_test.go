@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 
 	goimap "github.com/emersion/go-imap/v2"
+
+	"mailproxy/proxy/mailbox"
 )
 
 // TestFetchLarge: what is too large to be held is the same bytes, whole and in part,
@@ -80,4 +84,59 @@ func TestFetchLargeDamaged(t *testing.T) {
 	if n, err := other.Select("INBOX", nil).Wait(); err != nil || n.NumMessages != 1 {
 		t.Errorf("another client: %v, %v", n, err)
 	}
+}
+
+// TestFetchManyItems: what a response holds of a message is bounded, however often a
+// line asks for it.
+func TestFetchManyItems(t *testing.T) {
+	w := newWorld(t)
+	body := strings.Repeat("x", maxHeld/2)
+	w.deliver("INBOX", "Subject: large\r\nX: "+strings.Repeat("y", maxHeld/4)+"\r\n\r\n"+body)
+	f, err := w.account.Folder("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := w.messages("INBOX")[0]
+	options := &goimap.FetchOptions{}
+	for i := range 60 {
+		b := &goimap.FetchItemBodySection{Specifier: goimap.PartSpecifierText}
+		if i%2 == 1 {
+			b = &goimap.FetchItemBodySection{Specifier: goimap.PartSpecifierHeader, HeaderFields: []string{"X"}}
+		}
+		options.BodySection = append(options.BodySection, b)
+	}
+	err = f.Content(m, func(c *mailbox.Content) error {
+		var got fetched
+		if err := got.read(c, m, options); err != nil {
+			return err
+		}
+		inMemory := int64(0)
+		for _, p := range got.sections {
+			inMemory += int64(len(p.data))
+			b := p.data
+			if p.open != nil {
+				r, err := p.open()
+				if err != nil {
+					return err
+				}
+				if b, err = io.ReadAll(r); err != nil {
+					return err
+				}
+			}
+			if int64(len(b)) != p.size || len(b) < maxHeld/4 {
+				t.Errorf("a payload of %d bytes says %d", len(b), p.size)
+			}
+		}
+		if inMemory > maxHeld {
+			t.Errorf("%d bytes are held, more than %d", inMemory, maxHeld)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := w.login()
+	l.ok("SELECT INBOX")
+	l.status("FETCH 1 ("+strings.TrimSpace(strings.Repeat("BODY.PEEK[]<0.1> ", maxItems+1))+")", "NO [LIMIT]")
+	l.ok("FETCH 1 (" + strings.TrimSpace(strings.Repeat("BODY.PEEK[]<0.1> ", maxItems)) + ")")
 }

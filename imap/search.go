@@ -1,21 +1,13 @@
 package imap
 
 import (
-	"bytes"
-	"html"
-	"io"
+	"fmt"
 	"net/textproto"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
-	"github.com/emersion/go-message"
-	_ "github.com/emersion/go-message/charset" // decodes bodies in old charsets
-	"golang.org/x/text/encoding/charmap"
-	"golang.org/x/text/unicode/norm"
 
 	"mailproxy/proxy/mailbox"
 )
@@ -25,16 +17,25 @@ import (
 func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriteria, options *goimap.SearchOptions) (*goimap.SearchData, error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
+	data, err := ss.search(kind, criteria, options)
+	if err != nil && options.ReturnSave {
+		ss.saved = nil // RFC 5182 section 2.1
+	}
+	return data, err
+}
+
+// search is Search. Callers hold ss.mu.
+func (ss *session) search(kind imapserver.NumKind, criteria *goimap.SearchCriteria, options *goimap.SearchOptions) (*goimap.SearchData, error) {
 	sel, err := ss.selected()
 	if err != nil {
 		return nil, err
 	}
 	fix := ss.wire.searchFix()
 	if err := decodeCriteria(fix.charset, criteria); err != nil {
-		if options.ReturnSave {
-			ss.saved = nil // RFC 5182 section 2.1
-		}
 		return nil, err
+	}
+	if n := keys(criteria); n > maxKeys {
+		return nil, no(goimap.ResponseCodeLimit, fmt.Sprintf("The search has %d conditions; %d are possible", n, maxKeys))
 	}
 	q := ss.compile(criteria)
 	pass, deep := q.cheap, q.needsContent()
@@ -50,9 +51,6 @@ func (ss *session) Search(kind imapserver.NumKind, criteria *goimap.SearchCriter
 	}
 	if deep {
 		if list, err = ss.read(q, list); err != nil {
-			if options.ReturnSave {
-				ss.saved = nil // RFC 5182 section 2.1
-			}
 			return nil, ss.fail(err)
 		}
 	}
@@ -155,7 +153,9 @@ func savedResult(found []uint32, options *goimap.SearchOptions) []uint32 {
 // A query is a search criteria with its sets resolved and its texts folded.
 type query struct {
 	*goimap.SearchCriteria
-	sets []map[uint32]bool // UIDs; a message is in all of them
+	// uids are those that are in all sets, if limited.
+	uids    uidList
+	limited bool
 	// all and none are the system flags in Flag and NotFlag, keywords and
 	// noKeywords what else there is.
 	all, none            mailbox.Marks
@@ -168,14 +168,30 @@ type query struct {
 	or     [][2]*query
 }
 
+// maxKeys bounds the conditions of one SEARCH: each costs time for every message. Mail
+// programs ask for a dozen, those that write OR OR OR for some hundred.
+const maxKeys = 5000
+
+// keys counts them, and the sets.
+func keys(c *goimap.SearchCriteria) int {
+	n := len(c.SeqNum) + len(c.UID) + len(c.Flag) + len(c.NotFlag) + len(c.Header) + len(c.Body) + len(c.Text)
+	for i := range c.Not {
+		n += 1 + keys(&c.Not[i])
+	}
+	for i := range c.Or {
+		n += 1 + keys(&c.Or[i][0]) + keys(&c.Or[i][1])
+	}
+	return n
+}
+
 func (ss *session) compile(c *goimap.SearchCriteria) *query {
 	q := &query{SearchCriteria: c}
 	set := func(n goimap.NumSet) {
-		m := make(map[uint32]bool)
-		for _, uid := range ss.pick(n) {
-			m[uid] = true
+		uids := ss.ranges(n)
+		if q.limited {
+			uids = q.uids.and(uids)
 		}
-		q.sets = append(q.sets, m)
+		q.uids, q.limited = uids, true
 	}
 	for _, s := range c.SeqNum {
 		set(s)
@@ -225,10 +241,8 @@ func (q *query) cheap(m *mailbox.Message) bool {
 	if !m.Marked(q.all, q.none) {
 		return false
 	}
-	for _, s := range q.sets {
-		if !s[m.UID] {
-			return false
-		}
+	if q.limited && !q.uids.has(m.UID) {
+		return false
 	}
 	for _, f := range q.keywords {
 		if !m.HasFlag(f) {
@@ -296,126 +310,4 @@ func (q *query) match(m *mailbox.Message, t *texts) (bool, error) {
 func inDates(t, since, before time.Time) bool {
 	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 	return (since.IsZero() || !day.Before(since)) && (before.IsZero() || day.Before(before))
-}
-
-// fold makes texts comparable without regard to case or to how an accent is
-// composed.
-func fold(s string) string { return strings.ToLower(norm.NFC.String(s)) }
-
-// texts are the folded texts of one message, each read when it is first asked
-// for.
-type texts struct {
-	c      *mailbox.Content
-	fields []mailbox.Field
-	header bool // fields were read
-	body   []string
-	bodies bool // body was read
-}
-
-// inField reports whether a field of that name, or any for "", contains want. An
-// empty want asks only whether there is such a field.
-func (t *texts) inField(name, want string) (bool, error) {
-	switch name {
-	case "From", "To", "Cc", "Bcc", "Subject":
-		// The usual searches are answered from the envelope alone.
-		e, err := t.c.Envelope()
-		if err != nil {
-			return false, err
-		}
-		if e.Clipped {
-			break
-		}
-		text, ok := e.Text[name]
-		if name == "Subject" {
-			if text = e.Subject; text == "" && want == "" {
-				break // there may be an empty one
-			}
-			ok = text != ""
-		}
-		return ok && strings.Contains(fold(text), want), nil
-	}
-	if !t.header {
-		h, err := t.c.Header()
-		if err != nil {
-			return false, err
-		}
-		t.fields, t.header = mailbox.Fields(h), true
-	}
-	for _, f := range t.fields {
-		if name == "" && strings.Contains(fold(f.Name+": "+f.Text()), want) ||
-			strings.EqualFold(name, f.Name) && strings.Contains(fold(f.Text()), want) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// inBody reports whether a text part, or the header of a message inside,
-// contains want.
-func (t *texts) inBody(want string) (bool, error) {
-	if !t.bodies {
-		s, err := t.c.Structure()
-		if err != nil {
-			return false, err
-		}
-		for i := range s.Parts {
-			p := &s.Parts[i]
-			switch {
-			case p.Parent >= 0 && s.Parts[p.Parent].IsMessage():
-				h, err := t.c.Bytes(p.Start, p.Body)
-				if err != nil {
-					return false, err
-				}
-				for _, f := range mailbox.Fields(h) {
-					t.body = append(t.body, fold(f.Name+": "+f.Text()))
-				}
-			}
-			if p.Type == "text" {
-				raw, err := t.c.Bytes(p.Body, p.End)
-				if err != nil {
-					return false, err
-				}
-				t.body = append(t.body, fold(decodePart(p, raw)))
-			}
-		}
-		t.bodies = true
-	}
-	return slices.ContainsFunc(t.body, func(text string) bool { return strings.Contains(text, want) }), nil
-}
-
-// decodeTransfer removes a content transfer encoding (RFC 2045 section 6).
-func decodeTransfer(encoding string, raw []byte) ([]byte, error) {
-	r, err := transferReader(encoding, bytes.NewReader(raw))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(r)
-}
-
-// decodePart returns a text part in UTF-8. What cannot be decoded is searched as
-// far as it can, or as it is; 8-bit characters that are not declared, and no
-// UTF-8, are taken for those of Windows. HTML is searched as it is written and as
-// it is read.
-func decodePart(p *mailbox.Part, raw []byte) string {
-	data, err := decodeTransfer(p.Encoding, raw)
-	if err != nil && len(data) == 0 {
-		data = raw
-	}
-	var h message.Header
-	h.SetContentType("text/plain", map[string]string{"charset": p.Params["charset"]})
-	if e, err := message.New(h, bytes.NewReader(data)); err == nil {
-		if text, err := io.ReadAll(e.Body); err == nil {
-			data = text
-		}
-	}
-	if !utf8.Valid(data) {
-		if western, err := charmap.Windows1252.NewDecoder().Bytes(data); err == nil {
-			data = western
-		}
-	}
-	text := strings.ToValidUTF8(string(data), "\ufffd")
-	if p.Subtype == "html" && strings.Contains(text, "&") {
-		text += "\n" + html.UnescapeString(text)
-	}
-	return text
 }
