@@ -69,6 +69,7 @@ const readTogether = 64
 func (ss *session) read(q *query, list []mailbox.Numbers) ([]mailbox.Numbers, error) {
 	var found []mailbox.Numbers
 	uids := make([]uint32, 0, readTogether)
+	var t texts
 	for some := range slices.Chunk(list, readTogether) {
 		if ss.s.ctx.Err() != nil {
 			return nil, no(goimap.ResponseCodeUnavailable, "Shutting down")
@@ -82,7 +83,8 @@ func (ss *session) read(q *query, list []mailbox.Numbers) ([]mailbox.Numbers, er
 			return nil, err
 		}
 		err = ss.sel.Folder().Contents(known, func(m mailbox.Seen, c *mailbox.Content) error {
-			ok, err := q.match(&m.Message, &texts{c: c})
+			t.of(c)
+			ok, err := q.match(&m.Message, &t)
 			if ok {
 				found = append(found, mailbox.Numbers{Seq: uint32(m.Seq), UID: m.UID})
 			}

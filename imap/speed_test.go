@@ -3,6 +3,7 @@ package imap
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"mailproxy/proxy/mailbox"
@@ -15,15 +16,16 @@ func BenchmarkCommand(b *testing.B) {
 	const header = "From: Ann Archer <ann%d@x.test>\r\nTo: Bob Baker <bob@y.test>, <carl@z.test>\r\nCc: <dora@z.test>\r\n" +
 		"Subject: some words of this and that%s\r\nDate: Sun, 22 Nov 2026 10:00:00 +0100\r\n" +
 		"Message-ID: <m%d@x.test>\r\nIn-Reply-To: <r%d@x.test>\r\n\r\nshort\r\n"
+	text := strings.Repeat("Some words of a letter that are nothing but text, a line of them and another one.\r\n", 100)
 	for i := range 2000 {
 		word, flags := "", []string{mailbox.FlagSeen}
 		if i%20 == 0 {
 			word, flags = " heliograph", nil
 		}
-		w.deliver("INBOX", fmt.Sprintf(header, i, word, i, i), flags...)
+		w.deliver("INBOX", fmt.Sprintf(header, i, word, i, i)+text, flags...)
 	}
 	for _, command := range []string{
-		"NOOP", "SEARCH UNSEEN", "SEARCH SUBJECT heliograph", "FETCH 1:* (FLAGS)", "FETCH 1:* (ENVELOPE)",
+		"NOOP", "SEARCH UNSEEN", "SEARCH SUBJECT heliograph", "SEARCH BODY quicksilver", "FETCH 1:* (FLAGS)", "FETCH 1:* (ENVELOPE)",
 	} {
 		b.Run(command, func(b *testing.B) {
 			l := w.login()
