@@ -165,13 +165,24 @@ func asAdministrator(words []string) string {
 	return strings.Join(words, " ")
 }
 
-// sayAutoconfig says how Thunderbird finds the servers by itself, if there is one that
-// can be told.
-func sayAutoconfig(config string) {
-	if len(mailclient.Thunderbirds(runtime.GOOS, systemRoot())) > 0 {
-		fmt.Printf("So that it finds the servers by itself, unless a package has told it of them already, type this before:\n\n  %s\n\n",
-			asAdministrator([]string{"mailproxy", "account", "autoconfig", "--config", "'" + config + "'"}))
+// tellsThunderbird reports whether a Thunderbird is here that can be told where the servers
+// are, and whether each has been told: by a package, or by this command.
+func tellsThunderbird(cfg proxy.Config, domain string) (can, told bool) {
+	servers, err := mailclient.Servers(cfg.Listen.Listeners())
+	if err != nil {
+		return false, false
 	}
+	want, err := mailclient.Autoconfig(domain, servers)
+	if err != nil {
+		return false, false
+	}
+	told = true
+	for _, dir := range mailclient.Thunderbirds(runtime.GOOS, systemRoot()) {
+		can = true
+		have, err := os.ReadFile(filepath.Join(dir, domain+".xml"))
+		told = told && err == nil && bytes.Equal(have, want)
+	}
+	return can, can && told
 }
 
 // writeAutoconfig writes a file, unless somebody else made what is there.

@@ -148,12 +148,20 @@ func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Resu
 		return nil, err
 	}
 	a := truststore.Authority{Name: i.Name, File: file, DER: i.DER()}
+	results := []truststore.Result{}
+	if words := truststore.FirstStart(computer); install && words != "" && slices.Contains(kinds, truststore.Thunderbird) {
+		if err := c.firstStart(ctx, computer, words); err != nil {
+			return nil, err
+		}
+		if c.DryRun {
+			results = append(results, truststore.Result{Kind: truststore.Thunderbird, Type: []string{words}})
+		}
+	}
 	places := truststore.Places(computer, kinds...)
-	if len(places) == 0 {
+	if len(places)+len(results) == 0 {
 		return nil, fmt.Errorf("nothing was found here to install it in (of %s); start the mail program once, or import %s by hand: %s",
 			joinKinds(truststore.Kinds), file, byHand)
 	}
-	results := make([]truststore.Result, 0, len(places))
 	for _, p := range places {
 		if !c.JSON {
 			sayPlan(p, a, install, c.DryRun)
@@ -174,6 +182,24 @@ func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Resu
 		}
 	}
 	return results, nil
+}
+
+// firstStart has a Thunderbird that was never started make its profile, out of sight.
+func (c *certPlaces) firstStart(ctx context.Context, computer truststore.Computer, words string) error {
+	if !c.JSON {
+		verb := map[bool]string{true: "would first make", false: "makes"}[c.DryRun]
+		fmt.Printf("thunderbird was never started here. It %s its profile, out of sight:\n    %s\n", verb, words)
+	}
+	if c.DryRun {
+		return nil
+	}
+	if err := truststore.StartFirst(ctx, computer); err != nil {
+		return fmt.Errorf("%w; start Thunderbird yourself, quit it, and type this again", err)
+	}
+	if !c.JSON {
+		fmt.Println("  done")
+	}
+	return nil
 }
 
 // byHand is the way in Thunderbird's own menus.

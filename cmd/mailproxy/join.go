@@ -15,7 +15,6 @@ import (
 	"mailproxy/internal/command"
 	"mailproxy/internal/invitation"
 	"mailproxy/proxy"
-	"mailproxy/proxy/cert/truststore"
 	"mailproxy/proxy/ports"
 	"mailproxy/proxy/service"
 )
@@ -48,10 +47,6 @@ type joined struct {
 
 // logFile is where a daemon's output goes that no service manager keeps.
 const logFile = "mailproxy.log"
-
-// mailPlaces are where mail programs look, and nobody else: not the whole system, even
-// for who may change it.
-var mailPlaces = []string{string(truststore.Thunderbird), string(truststore.NSS)}
 
 // startWait bounds how long a daemon takes until it answers.
 const startWait = time.Minute
@@ -89,7 +84,7 @@ func (j *joinCmd) Run(ctx context.Context) error {
 	if err := j.account(ctx, i, control, status); err != nil {
 		return err
 	}
-	return j.finish(ctx, control)
+	return j.finish(ctx, cfg, control)
 }
 
 func (j *joinCmd) invitation() (invitation.Invitation, error) {
@@ -230,7 +225,7 @@ func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control 
 		}
 		in.Address = name + "@" + i.Provider
 		if !j.JSON {
-			fmt.Printf("- registering %s through the network, which takes half a minute or so\n", in.Address)
+			fmt.Printf("- registering %s through the network, which can take half a minute\n", in.Address)
 		}
 		added, err := control.AddAccount(ctx, in)
 		switch {
@@ -262,38 +257,24 @@ func filePassword(file string) (string, error) {
 }
 
 // finish has mail programs know the daemon, and says what to do in them.
-func (j *joinCmd) finish(ctx context.Context, control *proxy.Controller) error {
+func (j *joinCmd) finish(ctx context.Context, cfg proxy.Config, control *proxy.Controller) error {
 	url, pageErr := control.Page(ctx)
 	if j.JSON {
 		j.joined.Page = url // once, for five minutes
 		return printJSON(j.joined)
 	}
-	if j.Trust {
-		fmt.Printf("\nFor your mail program:\n")
-		if err := (&certInstallCmd{certPlaces{configFlag: j.configFlag, Places: mailPlaces}}).Run(ctx); err != nil {
-			fmt.Println(err) // what to do about it is said, and all else is done
-		}
-	}
-	fmt.Printf("\naddress    %s\n", j.joined.Address)
-	if j.joined.Password != "" {
-		fmt.Printf("password   %s\n           for the mail program; it is shown only now\n", j.joined.Password)
-	}
-	fmt.Printf("\nIn Thunderbird: Account Settings, Add Mail Account, and type address and password.\n")
-	sayAutoconfig(j.Config)
-	fmt.Printf("If it does not find the servers by itself, or for another mail program:\n\n")
-	if err := (&accountSettingsCmd{configFlag: j.configFlag, Address: j.joined.Address}).Run(ctx); err != nil {
+	trusted := j.Trust && j.trust(ctx)
+	if err := j.sayMail(ctx, cfg, trusted); err != nil {
 		return err
 	}
-	if pageErr != nil {
+	j.sayDaemon(ctx, control, cfg.Dir)
+	switch {
+	case pageErr != nil:
 		fmt.Println("\nNo status page:", pageErr)
-		return nil
-	}
-	if j.Open {
+	case j.Open:
 		if opened, err := openBrowser(ctx, url); opened && err == nil {
-			fmt.Println("\nThe status page is open in your browser; \"mailproxy page\" opens it again.")
-			return nil
+			fmt.Println("\nThe status page is open in your browser.")
 		}
 	}
-	fmt.Println("\n\"mailproxy status\" says how it is, \"mailproxy page\" shows it in a browser.")
 	return nil
 }

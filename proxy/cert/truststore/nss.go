@@ -3,10 +3,12 @@ package truststore
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The program that changes NSS databases, and where one gets it.
@@ -48,6 +50,40 @@ func (c Computer) profiles(k Kind) []Place {
 		}
 	}
 	return all
+}
+
+// firstStart has Thunderbird do what its first start does, without a window: it makes a
+// profile for itself, and ends. A profile that is made for it (--CreateProfile) it
+// passes over, and makes another.
+var firstStart = []string{string(Thunderbird), "--headless", "--silent"}
+
+// firstStartWait bounds how long that takes, on a machine that is busy.
+const firstStartWait = 3 * time.Minute
+
+// FirstStart returns what one types for a Thunderbird that was never started to make its
+// profile; nothing if it has one, or is not here.
+func FirstStart(c Computer) string {
+	if c.OS != "linux" || len(c.profiles(Thunderbird)) > 0 {
+		return ""
+	}
+	if _, err := c.LookPath(firstStart[0]); err != nil {
+		return ""
+	}
+	return step{argv: firstStart}.words(c.OS)
+}
+
+// StartFirst has it do that. The error wraps ErrFailed.
+func StartFirst(ctx context.Context, c Computer) error {
+	ctx, cancel := context.WithTimeout(ctx, firstStartWait)
+	defer cancel()
+	out, err := c.Run(ctx, firstStart)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %s: %w: %s", ErrFailed, firstStart[0], err, out)
+	case len(c.profiles(Thunderbird)) == 0:
+		return fmt.Errorf("%w: %s ended, and has made no profile", ErrFailed, firstStart[0])
+	}
+	return nil
 }
 
 // listed returns the directories of the profiles that profiles.ini names.

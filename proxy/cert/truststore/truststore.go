@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Authority is what is to be trusted.
@@ -52,7 +53,9 @@ func This() (Computer, error) {
 		Run: func(ctx context.Context, argv []string) (string, error) {
 			// Without an input: a database under a password of its own fails, and the
 			// user is told what to type.
-			out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+			cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+			cmd.WaitDelay = 5 * time.Second // what it started may hold its output open
+			out, err := cmd.CombinedOutput()
 			return strings.TrimSpace(string(out)), err
 		},
 	}, nil

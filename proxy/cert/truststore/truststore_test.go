@@ -70,6 +70,39 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
+// A Thunderbird that was never started is one that is installed and has no profile with a
+// database. It is asked for one by its own first start, and what it says is not believed.
+func TestFirstStart(t *testing.T) {
+	f := newFake(t, "linux")
+	const words = "thunderbird --headless --silent"
+	if got := FirstStart(f.Computer); got != words {
+		t.Errorf("it is started by %q", got)
+	}
+	if err := StartFirst(t.Context(), f.Computer); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "has made no profile") {
+		t.Errorf("it made none, and the error is %v", err)
+	}
+	f.answer[words] = func() (string, error) { return "no display", errors.New("exit status 1") }
+	if err := StartFirst(t.Context(), f.Computer); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "no display") {
+		t.Errorf("it failed, and the error is %v", err)
+	}
+	f.answer[words] = func() (string, error) {
+		write(t, filepath.Join(f.Home, ".thunderbird/profiles.ini"), "[Profile0]\nName=default-default\nIsRelative=1\nPath=a.default-default\n")
+		write(t, filepath.Join(f.Home, ".thunderbird/a.default-default/cert9.db"), "")
+		return "", nil
+	}
+	if err := StartFirst(t.Context(), f.Computer); err != nil {
+		t.Error(err)
+	}
+	if got := FirstStart(f.Computer); got != "" {
+		t.Errorf("it has a profile, and is to be started by %q", got)
+	}
+	f = newFake(t, "linux")
+	f.none = []string{"thunderbird"}
+	if got := FirstStart(f.Computer); got != "" {
+		t.Errorf("it is not here, and is to be started by %q", got)
+	}
+}
+
 // Profiles are where profiles.ini says, and have been used.
 func TestProfiles(t *testing.T) {
 	f := newFake(t, "linux")
