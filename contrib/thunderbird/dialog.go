@@ -19,10 +19,12 @@ import (
 // A dialog is the set-up as a new user meets it: Thunderbird is started for the first
 // time, the authority and the autoconfig files are installed by mailproxy's commands,
 // and the account is set up in the dialog that Thunderbird opens by itself. Nothing is
-// done there but typing name, address and password and going on.
+// done there but typing name, address and password and going on. Where mailproxy join has
+// been before, Thunderbird is taken as it is.
 type dialog struct {
 	config, mailproxy       string
 	address, password, name string // password is the file with it
+	joined                  bool   // mailproxy join has done what there was to do
 	u                       *user
 	profile                 string
 	settings                settings
@@ -62,6 +64,10 @@ func (d *dialog) run(file, out string) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if d.name == "" {
+		local, _, _ := strings.Cut(d.address, "@")
+		d.name = strings.ToUpper(local[:1]) + local[1:]
+	}
 	d.u = &user{out: out, alice: ready.Account{Address: d.address, Password: strings.TrimRight(string(password), "\r\n")}}
 	if err := d.daemon(); err != nil {
 		return false, err
@@ -75,24 +81,33 @@ func (d *dialog) run(file, out string) (failed bool, err error) {
 			return false, err
 		}
 	}
-	if err := d.prepare(); err != nil {
+	settings, args := quiet, []string{"-P", "default"}
+	if d.joined {
+		settings, args = untouched, nil
+		d.profile, err = d.onlyProfile()
+	} else {
+		err = d.prepare()
+	}
+	if err != nil {
 		return false, err
 	}
 	names := filepath.Join(out, "names")
 	d.u.env = []string{"MOZ_LOG=nsHostResolver:5", "MOZ_LOG_FILE=" + names}
-	stop, err := d.u.start(d.profile, userJS(quiet), "-P", "default")
+	stop, err := d.u.start(d.profile, userJS(settings), args...)
 	if err != nil {
 		return false, err
 	}
 	steps := []step{
-		{"start, which opens the dialog", d.opens},
-		{"type name and address", d.who},
-		{"continue to what was found", d.found},
-		{"continue to the password", d.secret},
-		{"continue to the account", d.made},
-		{"finish", d.finish},
-		{"send", d.u.send},
-		{"receive over IDLE", d.u.receive},
+		{"start, which opens the dialog", d.opens, false},
+		{"type name and address", d.who, false},
+		{"continue to what was found", d.found, false},
+		{"continue to the password", d.secret, false},
+		{"continue to the account", d.made, false},
+		{"finish", d.finish, false},
+		{"write", d.u.write, true},
+		{"send", d.u.send, false},
+		{"receive over IDLE", d.u.receive, false},
+		{"read, which marks as read", d.u.read, false},
 	}
 	failed = d.u.all(steps)
 	if err := stop(); err != nil {
@@ -127,22 +142,35 @@ func (d *dialog) daemon() error {
 	return nil
 }
 
+// onlyProfile returns the profile that there is.
+func (d *dialog) onlyProfile() (string, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	// The profile that Thunderbird takes by itself; beside it, it makes an empty one.
+	kind := "*.default"
+	if d.joined {
+		kind = "*.default-default"
+	}
+	made, err := filepath.Glob(filepath.Join(home, ".thunderbird", kind))
+	if err != nil || len(made) != 1 {
+		return "", fmt.Errorf("there are %d profiles %s in %s, and not one", len(made), kind, home)
+	}
+	return made[0], nil
+}
+
 // prepare has Thunderbird make its profile by a first start, and then installs in and
 // beside it what mailproxy has to install.
 func (d *dialog) prepare() error {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return err
-	}
 	// The profile is there before the start only so that the settings of quiet hold.
 	if out, err := exec.Command("thunderbird", "--headless", "--CreateProfile", "default").CombinedOutput(); err != nil {
 		return fmt.Errorf("make a profile: %w: %s", err, out)
 	}
-	made, err := filepath.Glob(filepath.Join(home, ".thunderbird", "*.default"))
-	if err != nil || len(made) != 1 {
-		return fmt.Errorf("make a profile: there are %d in %s", len(made), home)
+	var err error
+	if d.profile, err = d.onlyProfile(); err != nil {
+		return fmt.Errorf("make a profile: %w", err)
 	}
-	d.profile = made[0]
 	stop, err := d.u.start(d.profile, userJS(quiet), "-P", "default")
 	if err != nil {
 		return fmt.Errorf("start Thunderbird for the first time: %w", err)
@@ -234,7 +262,14 @@ func (d *dialog) secret() error {
 	if err := d.u.m.js(view+`await go(); (await view("emailPasswordSubview")).querySelector("#password").focus();`, nil); err != nil {
 		return err
 	}
-	return d.u.m.keys(d.u.alice.Password)
+	if err := d.u.m.keys(d.u.alice.Password); err != nil {
+		return err
+	}
+	return d.u.m.js(view+`
+		const remember = hub.querySelector("#rememberPassword");
+		if (!remember.checked) remember.click();
+		if (!remember.checked) throw new Error("the password cannot be remembered");
+	`, nil)
 }
 
 // made goes on until the account is there. No window may open meanwhile: it would be

@@ -27,10 +27,11 @@ func main() {
 	profile := flag.String("profile", "", "an empty `directory` for Thunderbird's profile")
 	out := flag.String("out", "", "where screenshots and logs go, a `directory`")
 	flag.StringVar(&d.config, "config", "", "set the account up in Thunderbird's own dialog, for the daemon with this configuration `file`")
+	flag.BoolVar(&d.joined, "joined", false, "with -config: mailproxy join has been here, and nothing is left to install")
 	flag.StringVar(&d.mailproxy, "mailproxy", "mailproxy", "the `program`, with -config")
 	flag.StringVar(&d.address, "address", "", "the account's `address`, with -config")
 	flag.StringVar(&d.password, "password-file", "", "`file` with its password, with -config")
-	flag.StringVar(&d.name, "name", "Carol", "its user's `name`, with -config")
+	flag.StringVar(&d.name, "name", "", "its user's `name`, with -config; without it, of the address")
 	flag.Parse()
 	var failed bool
 	var err error

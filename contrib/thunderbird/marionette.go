@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -153,7 +154,38 @@ func (m *marionette) js(body string, result any, args ...any) error {
 	return json.Unmarshal(answer.Value.Value, result)
 }
 
-// screenshot writes what the main window shows into a PNG file.
+// aside does something in the one window that is open beside the main window.
+func (m *marionette) aside(do func() error) error {
+	var handles []string
+	var home struct{ Value string }
+	raw, err := m.call("WebDriver:GetWindowHandle", nil)
+	if err == nil {
+		err = json.Unmarshal(raw, &home)
+	}
+	if err != nil {
+		return err
+	}
+	if raw, err = m.call("WebDriver:GetWindowHandles", nil); err == nil {
+		err = json.Unmarshal(raw, &handles)
+	}
+	if err != nil {
+		return err
+	}
+	handles = slices.DeleteFunc(handles, func(h string) bool { return h == home.Value })
+	if len(handles) != 1 {
+		return fmt.Errorf("%d windows are open beside the main window, and not one", len(handles))
+	}
+	to := func(handle string) error {
+		_, err := m.call("WebDriver:SwitchToWindow", map[string]any{"handle": handle, "focus": false})
+		return err
+	}
+	if err := to(handles[0]); err != nil {
+		return err
+	}
+	return errors.Join(do(), to(home.Value))
+}
+
+// screenshot writes what the window shows into a PNG file.
 func (m *marionette) screenshot(file string) error {
 	raw, err := m.call("WebDriver:TakeScreenshot", map[string]any{"full": false})
 	if err != nil {

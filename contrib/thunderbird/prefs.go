@@ -39,6 +39,10 @@ var quiet = []pref{
 	{"toolkit.telemetry.enabled", false},
 }
 
+// untouched leaves all as a new user finds it, but for the remote control, and keeps that
+// from settings of its own: it would have no password remembered.
+var untouched = []pref{{"marionette.port", 0}, {"remote.prefs.recommended", false}}
+
 // prefs returns the settings of a profile whose account is set up without the
 // assistant. New mail is not asked for (check_new_mail), so that only IDLE tells of it.
 func prefs() string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,27 +24,29 @@ type user struct {
 
 // The subjects of the mails that are used.
 const (
-	fromBob   = "A mail from bob, for alice's Thunderbird"
-	fromAlice = "A mail from alice's Thunderbird"
+	fromBob   = "A mail from bob"
+	fromAlice = "A mail from Thunderbird"
 )
 
 // A step is one thing that a person does.
 type step struct {
-	name string
-	do   func() error
+	name  string
+	do    func() error
+	aside bool // it is done in a window of its own
 }
 
 // steps are those of an account that is set up without the assistant.
 func (u *user) steps() []step {
 	return []step{
-		{"trust the authority", u.trust},
-		{"set the account up", u.account},
-		{"receive over IDLE", u.receive},
-		{"read, which marks as read", u.read},
-		{"send", u.send},
-		{"move to a folder", u.move},
-		{"delete, which moves to Trash", u.trash},
-		{"empty the Trash", u.empty},
+		{"trust the authority", u.trust, false},
+		{"set the account up", u.account, false},
+		{"receive over IDLE", u.receive, false},
+		{"read, which marks as read", u.read, false},
+		{"write", u.write, true},
+		{"send", u.send, false},
+		{"move to a folder", u.move, false},
+		{"delete, which moves to Trash", u.trash, false},
+		{"empty the Trash", u.empty, false},
 	}
 }
 
@@ -54,10 +57,13 @@ func (u *user) all(steps []step) (failed bool) {
 	for i, s := range steps {
 		began := time.Now()
 		err := s.do()
-		picture := filepath.Join(u.out, fmt.Sprintf("%d-%s.png", i+1, strings.NewReplacer(" ", "-", ",", "").Replace(s.name)))
+		picture := filepath.Join(u.out, fmt.Sprintf("%02d-%s.png", i+1, strings.NewReplacer(" ", "-", ",", "").Replace(s.name)))
 		time.Sleep(2 * time.Second) // what changed is drawn
-		if shot := u.m.screenshot(picture); err == nil {
-			err = shot
+		shot := func() error { return u.m.screenshot(picture) }
+		if s.aside && err == nil {
+			err = u.m.aside(shot)
+		} else {
+			err = cmp.Or(err, shot())
 		}
 		result := "ok"
 		if err != nil {
@@ -195,9 +201,9 @@ func (u *user) read() error {
 	})
 }
 
-// send writes in a window and sends.
-func (u *user) send() error {
-	err := u.m.js(`
+// write writes in a window.
+func (u *user) write() error {
+	return u.m.js(`
 		const [to, subject] = args;
 		const params = Cc["@mozilla.org/messengercompose/composeparams;1"].createInstance(Ci.nsIMsgComposeParams);
 		params.composeFields = Cc["@mozilla.org/messengercompose/composefields;1"].createInstance(Ci.nsIMsgCompFields);
@@ -211,10 +217,16 @@ func (u *user) send() error {
 			const w = Services.wm.getMostRecentWindow("msgcompose");
 			return w && w.gMsgCompose && w.composeEditorReady !== false && w.document.readyState == "complete" && w;
 		});
-		await sleep(2000);
+	`, nil, u.bob.Address, fromAlice)
+}
+
+// send sends what write has written.
+func (u *user) send() error {
+	err := u.m.js(`
+		const win = Services.wm.getMostRecentWindow("msgcompose");
 		win.goDoCommand("cmd_sendNow");
 		await until("the window to close", () => win.closed);
-	`, nil, u.bob.Address, fromAlice)
+	`, nil)
 	if err != nil {
 		return err
 	}
