@@ -160,11 +160,7 @@ func (ss *session) Select(name string, options *goimap.SelectOptions) (*goimap.S
 	if err != nil {
 		return nil, ss.fail(err)
 	}
-	status, err := f.Status()
-	if err != nil {
-		sel.Close()
-		return nil, ss.fail(err)
-	}
+	status := sel.First()
 	ss.sel, ss.readOnly = sel, options.ReadOnly
 	data := &goimap.SelectData{
 		Flags:       flagList(append([]string{mailbox.FlagAnswered, mailbox.FlagDeleted, mailbox.FlagDraft, mailbox.FlagFlagged, mailbox.FlagSeen}, status.Keywords...)),

@@ -306,32 +306,38 @@ type Status struct {
 // Status counts the folder's messages.
 func (f *Folder) Status() (s Status, err error) {
 	err = f.read(func() error {
-		s = Status{UIDValidity: f.uidValidity, UIDNext: f.uidNext, Messages: uint32(len(f.messages))}
-		keywords := make(map[string]string) // by lower case: two spellings are one keyword
-		for i := range f.messages {
-			m := &f.messages[i]
-			if !m.HasFlag(FlagSeen) {
-				s.Unseen++
-				if s.FirstUnseen == 0 {
-					s.FirstUnseen = uint32(i) + 1
-				}
-			}
-			if m.HasFlag(FlagDeleted) {
-				s.Deleted++
-				s.DeletedSize += m.Size
-			}
-			s.Size += m.Size
-			for _, flag := range m.Flags {
-				if strings.HasPrefix(flag, `\`) {
-					continue
-				}
-				if k := strings.ToLower(flag); keywords[k] == "" {
-					keywords[k] = flag
-				}
-			}
-		}
-		s.Keywords = slices.Sorted(maps.Values(keywords))
+		s = f.status()
 		return nil
 	})
 	return s, err
+}
+
+// status is Status. Callers hold a.mu.
+func (f *Folder) status() Status {
+	s := Status{UIDValidity: f.uidValidity, UIDNext: f.uidNext, Messages: uint32(len(f.messages))}
+	keywords := make(map[string]string) // by lower case: two spellings are one keyword
+	for i := range f.messages {
+		m := &f.messages[i]
+		if !m.HasFlag(FlagSeen) {
+			s.Unseen++
+			if s.FirstUnseen == 0 {
+				s.FirstUnseen = uint32(i) + 1
+			}
+		}
+		if m.HasFlag(FlagDeleted) {
+			s.Deleted++
+			s.DeletedSize += m.Size
+		}
+		s.Size += m.Size
+		for _, flag := range m.Flags {
+			if strings.HasPrefix(flag, `\`) {
+				continue
+			}
+			if k := strings.ToLower(flag); keywords[k] == "" {
+				keywords[k] = flag
+			}
+		}
+	}
+	s.Keywords = slices.Sorted(maps.Values(keywords))
+	return s
 }

@@ -19,6 +19,8 @@ type Selection struct {
 	wake chan struct{}
 	view []viewed // by ascending UID
 	told uint64   // the folder's rev up to which the client was told everything
+	// first is the folder when the look began.
+	first Status
 }
 
 type viewed struct {
@@ -34,7 +36,7 @@ func (f *Folder) Select() (*Selection, error) {
 		for i, m := range f.messages {
 			s.view[i] = viewed{m.UID, m.rev}
 		}
-		s.told = f.rev
+		s.told, s.first = f.rev, f.status()
 		return nil
 	})
 	if err != nil {
@@ -55,6 +57,11 @@ func (s *Selection) Close() {
 
 // Folder returns the folder that is looked at.
 func (s *Selection) Folder() *Folder { return s.f }
+
+// First returns the folder's figures when the look began. They are of the same moment
+// as the view: a message that comes just after has a UID of UIDNext or above (RFC 9051
+// section 2.3.1.1), and Poll tells of it.
+func (s *Selection) First() Status { return s.first }
 
 // Changed returns a channel that has a value when Poll may have news.
 func (s *Selection) Changed() <-chan struct{} { return s.wake }

@@ -25,6 +25,9 @@ func TestPick(t *testing.T) {
 	}
 	defer s.Close()
 	w.deliver(Inbox, "Subject: new\r\n\r\n")
+	if first := s.First(); first.UIDNext != 6 || first.Messages != 5 || s.Len() != 5 {
+		t.Errorf("what a client is told of the folder is of two moments: %+v", first)
+	}
 	if _, err := f.Remove([]uint32{2}); err != nil {
 		t.Fatal(err)
 	}
