@@ -316,7 +316,7 @@ func (d *Daemon) retireLater(a *account) {
 			return
 		}
 		if d.ctx.Err() == nil {
-			d.log.Warn("proxy: an alias could not be retired yet; trying again later", "err", err)
+			d.log.Warn("proxy: an alias could not be retired yet; trying again later", "err", unexplained(err))
 			a.setProblem(err)
 		}
 	}

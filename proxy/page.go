@@ -140,8 +140,12 @@ func letters(list []web.Letter, account string, f *mailbox.Folder, n int, sent b
 			if err != nil {
 				return err
 			}
-			l.Sealed = sealedBy(head)
-			l.Report = l.Sealed.Address == "" && l.Address == reportsFrom
+			// A mail program can put a mail here that has any field and any From; the
+			// keywords it cannot set.
+			if slices.ContainsFunc(m.Flags, mailbox.SaysSender) {
+				l.Sealed = sealedBy(head)
+			}
+			l.Report = hasFlag(m.Flags, mailbox.KeywordNotice)
 			return nil
 		})
 		if errors.Is(err, mailbox.ErrNoMessage) {
@@ -155,9 +159,10 @@ func letters(list []web.Letter, account string, f *mailbox.Folder, n int, sent b
 	return list, nil
 }
 
-// reportsFrom is whom the daemon's own messages are from. It is no address of any
-// network, so mail that came through one is recognised by who sealed it.
-const reportsFrom = "postmaster@localhost"
+// hasFlag reports whether a flag is among flags.
+func hasFlag(flags []string, flag string) bool {
+	return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, flag) })
+}
 
 // sealedBy returns what the field says that only we set: who sealed a mail that
 // arrived. It is empty for what was not sealed by anybody.

@@ -191,6 +191,58 @@ func TestSealedBy(t *testing.T) {
 	}
 }
 
+// TestPageBelievesKeywords: who sealed a mail the page takes from what only the daemon
+// sets, and not from a field that any mail may have that a mail program puts here.
+func TestPageBelievesKeywords(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	p.register("")
+	a, err := p.daemon.Mailbox(restoredUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const field = "X-Mailproxy-Sender: verified; address=bob@north.test; from=same\r\n"
+	const ours = "From: mailproxy <postmaster@localhost>\r\n"
+	for i, c := range []struct {
+		head, sealed string
+		report       bool
+		imported     []string // by the daemon, with these flags; else appended by a mail program, which tries to
+	}{
+		{head: field + "From: bob@north.test\r\n"},
+		{head: field + "From: bob@north.test\r\n", imported: []string{mailbox.KeywordVerified}, sealed: "bob@north.test"},
+		{head: field + "From: bob@north.test\r\n", imported: []string{"$MAILPROXYother"}, sealed: "bob@north.test"},
+		{head: field + "From: bob@north.test\r\n", imported: []string{mailbox.KeywordDelivered}},
+		{head: ours},
+		{head: ours, imported: []string{mailbox.KeywordNotice}, report: true},
+	} {
+		msg := c.head + fmt.Sprintf("Subject: number %d\r\n\r\nhello\r\n", i)
+		if c.imported != nil {
+			_, err = a.Import().Add(mailbox.Inbox, strings.NewReader(msg), c.imported, time.Now())
+		} else {
+			_, err = a.Append(mailbox.Inbox, strings.NewReader(msg), []string{mailbox.KeywordVerified, mailbox.KeywordNotice}, time.Now())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := pageSource{p.daemon}.Recent(20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, l := range all {
+			if l.Subject != fmt.Sprintf("number %d", i) {
+				continue
+			}
+			found = true
+			if l.Sealed.Address != c.sealed || l.Report != c.report {
+				t.Errorf("mail %d is shown as sealed by %q, as a report: %v", i, l.Sealed.Address, l.Report)
+			}
+		}
+		if !found {
+			t.Errorf("mail %d is not shown", i)
+		}
+	}
+}
+
 // BenchmarkPage takes views of a daemon with an Inbox of a thousand messages by HTTP.
 func BenchmarkPage(b *testing.B) {
 	network := memory.New(memory.Config{

@@ -19,6 +19,16 @@ type refusedError struct {
 func (e *refusedError) Error() string { return e.text }
 func (e *refusedError) Unwrap() error { return e.err }
 
+// unexplained is what of err may be in a log: the provider's answer, and not the sentence
+// made of it, which names the address.
+func unexplained(err error) error {
+	var e *refusedError
+	if errors.As(err, &e) {
+		return e.err
+	}
+	return err
+}
+
 // explain puts a provider's refusal about the account addr into such a sentence. It
 // returns err as it is where there is nothing to add.
 func explain(err error, addr string) error {

@@ -37,6 +37,11 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%v is lost in %q", status, err)
 		}
 	}
+	// Logs get the answer, and no address.
+	err := fmt.Errorf("revoke: %w; nothing is erased", explain(fmt.Errorf("register: %w", &spool.Refused{Status: spool.StatusTaken}), "ann@north.test"))
+	if got := unexplained(err); strings.Contains(got.Error(), "ann") || !errors.Is(got, spool.StatusTaken) {
+		t.Errorf("in a log: %v", got)
+	}
 	other := errors.New("disk is full")
 	if explain(other, "ann@north.test") != other {
 		t.Error("another error was changed")

@@ -30,7 +30,7 @@ func (a *account) begin(ctx context.Context) bool {
 		if !client.IsTemporary(err) {
 			a.refused <- err
 			if !a.isAwaited() {
-				a.d.log.Error("proxy: an account cannot be registered", "err", err)
+				a.d.log.Error("proxy: an account cannot be registered", "err", unexplained(err))
 				a.refusedForGood(ctx, err)
 			}
 			return false

@@ -29,6 +29,7 @@ import (
 	"mailproxy/internal/demo"
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
+	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/outbox"
 )
 
@@ -281,10 +282,16 @@ func (w *world) live(tb *tab) func(*testing.T) {
 			t.Fatal(err)
 		}
 		named := "From: " + encoded(hostile) + " <mallory@south.test>\r\nX-Mailproxy-Sender: new; address=mallory@south.test; from=same\r\nSubject: named\r\n\r\nhello\r\n"
-		if _, err := a.Import().Add("INBOX", strings.NewReader(named), nil, time.Now()); err != nil {
+		if _, err := a.Import().Add("INBOX", strings.NewReader(named), []string{mailbox.KeywordNew}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		tb.until(`document.getElementById('part-received').textContent.includes('by the name of <script>')`)
+		// The same field on what a mail program has put there: without the keyword it says nothing.
+		forged := strings.NewReplacer("new;", "verified;", "named", "false", "mallory@south.test;", demo.Alice+";").Replace(named)
+		if _, err := a.Import().Add("INBOX", strings.NewReader(forged), nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		tb.until(`[...document.querySelectorAll('#part-received tr')].some((r) => r.textContent.includes('false') && r.textContent.includes('put here by a mail program') && !r.textContent.includes('verified'))`)
 		if !eval[bool](tb, "window.stillTheSamePage === true") {
 			t.Error("the page was loaded again")
 		}

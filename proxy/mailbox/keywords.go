@@ -37,6 +37,15 @@ const (
 	KeywordOther = "$MailproxyOther"
 )
 
+// sender are those keywords.
+var sender = []string{KeywordNew, KeywordPinned, KeywordVerified, KeywordChanged, KeywordOther}
+
+// SaysSender reports whether a flag is one of those that say who sealed a received mail:
+// what its field says of that is true only with one.
+func SaysSender(flag string) bool {
+	return slices.ContainsFunc(sender, func(k string) bool { return strings.EqualFold(k, flag) })
+}
+
 // KeywordNotice is on what the daemon itself writes to the user.
 const KeywordNotice = "$MailproxyNotice"
 
