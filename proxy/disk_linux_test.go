@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/smtp"
 	"net/textproto"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +37,21 @@ func smallDisk(t *testing.T, size int) (dir string, resize func(size int)) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// fill makes a file of all that is free.
+func fill(file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 1<<20))
+	}
+	if errors.Is(err, unix.ENOSPC) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // TestFullDisk has the disk fill up beneath a daemon, and some of it freed again. SMTP
@@ -106,6 +123,32 @@ func TestFullDisk(t *testing.T) {
 	c.gets(mover, "before")
 	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
 		t.Errorf("select on a full disk: %v", err)
+	}
+
+	// Another program takes all that is left. What a mail program marks is small, and
+	// would end the process all the same if it were written.
+	greedy := filepath.Join(dir, "greedy")
+	if err := fill(greedy); err != nil {
+		t.Fatal(err)
+	}
+	mark := func() error {
+		return client.Store(goimap.SeqSetNum(1), &goimap.StoreFlags{Op: goimap.StoreFlagsAdd, Flags: []goimap.Flag{goimap.FlagFlagged}}, nil).Close()
+	}
+	if err := mark(); !errors.As(err, &refused) || refused.Type != goimap.StatusResponseTypeNo || !strings.Contains(refused.Text, "free some room") {
+		t.Errorf("STORE without a byte on the disk: %v", err)
+	}
+	if _, err := client.Move(goimap.SeqSetNum(1), "Trash").Wait(); !errors.As(err, &refused) || !strings.Contains(refused.Text, "free some room") {
+		t.Errorf("MOVE without a byte on the disk: %v", err)
+	}
+	if err := try(); !errors.As(err, &answer) || answer.Code != 452 {
+		t.Errorf("SMTP without a byte on the disk: %v", err)
+	}
+	c.gets(mover, "before")
+	if err := os.Remove(greedy); err != nil {
+		t.Fatal(err)
+	}
+	if err := mark(); err != nil {
+		t.Errorf("STORE when a little room is back: %v", err)
 	}
 
 	resize(roomy)

@@ -33,4 +33,24 @@ func TestRoom(t *testing.T) {
 	if err := s.Room(); !errors.Is(err, ErrFull) {
 		t.Errorf("with less than the reserve free: %v, want ErrFull", err)
 	}
+	set := func(value string) error {
+		return s.Update(func(tx *Tx) error { return tx.Set([]byte("k"), []byte(value)) })
+	}
+	if err := set("small change"); err != nil {
+		t.Errorf("a small change within the reserve: %v", err)
+	}
+	free = 124
+	if err := set("another"); !errors.Is(err, ErrFull) {
+		t.Errorf("a change on the brink: %v, want ErrFull", err)
+	}
+	err = s.View(func(tx *Tx) error {
+		v, err := tx.Get([]byte("k"))
+		if string(v) != "small change" {
+			t.Errorf("there is %q, %v", v, err)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -196,11 +196,11 @@ func (s *Store) checkVersion() error {
 // Room returns an error that wraps ErrFull when less than the reserve is free.
 // Badger writes through memory maps of sparse files: on a full disk that is a bus
 // error, which ends the process, and not an error from Update. So whoever is about
-// to take something new asks first; what only removes or finishes need not.
+// to take something new asks first; what changes, removes or finishes need not.
 func (s *Store) Room() error { return s.roomFor(s.reserve) }
 
-// Brink is Room for what makes room: it fails when less than an eighth of the
-// reserve is free, where Badger's own writes may meet the end of the disk.
+// Brink is Room for all else: it fails when less than an eighth of the reserve is
+// free, where Badger's own writes may meet the end of the disk. Update asks.
 func (s *Store) Brink() error { return s.roomFor(s.reserve / 8) }
 
 func (s *Store) roomFor(kept int64) error {

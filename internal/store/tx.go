@@ -22,7 +22,13 @@ type Tx struct {
 // OnCommit have run; when it returns an error, nothing was written. fn is run
 // again if another transaction changed what it read, so it must have no effect
 // other than through tx.
+//
+// On the brink of a full disk (see Brink) it fails with ErrFull before it begins:
+// Badger's write would end the process.
 func (s *Store) Update(fn func(tx *Tx) error) error {
+	if err := s.Brink(); err != nil {
+		return err
+	}
 	for {
 		tx := &Tx{txn: s.db.NewTransaction(true), st: s}
 		err := fn(tx)
