@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"mailproxy/internal/address"
 	"mailproxy/internal/command"
 	"mailproxy/internal/invitation"
@@ -22,7 +20,7 @@ import (
 type joinCmd struct {
 	configFlag
 	Invitation   []string `arg:"" help:"The invitation that your provider gave you, or - to read it from the standard input."`
-	Name         string   `help:"What is to stand before the @ of your address; without it, you are asked."`
+	Name         string   `help:"What is to stand before the @ of your address, or the whole address; without it, you are asked."`
 	DisplayName  string   `help:"Your name, as recipients see it; none unless given." placeholder:"NAME"`
 	PasswordFile string   `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
 	SOCKS5       string   `name:"socks5" help:"SOCKS5 proxy to reach the network by, for Tor usually 127.0.0.1:9050." placeholder:"ADDRESS"`
@@ -66,10 +64,8 @@ func (j *joinCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if j.Name != "" {
-		if _, err := address.Canonical(j.Name + "@" + i.Provider); err != nil {
-			return fmt.Errorf("--name %q: %w; letters, digits and single . - _ are possible", j.Name, err)
-		}
+	if err := j.checkName(i.Provider); err != nil {
+		return err
 	}
 	cfg, err := j.configure(ctx, i)
 	if err != nil {
@@ -211,16 +207,20 @@ func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control 
 			return err
 		}
 	}
-	asking := j.Name == "" && term.IsTerminal(int(os.Stdin.Fd()))
+	asking := j.Name == "" && j.asks()
 	if j.Name == "" && !asking {
-		return fmt.Errorf("choose your name at %s, with --name, and join once more with the same words", i.Provider)
+		return noName(i.Provider)
 	}
 	for name := j.Name; ; {
 		if asking {
 			fmt.Printf("\nYour name at %s (what stands before the @): ", i.Provider)
 			line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-			if name = strings.TrimSpace(line); err != nil || name == "" {
+			if err != nil || strings.TrimSpace(line) == "" {
 				return fmt.Errorf("no account was made; join once more with the same words when you have chosen a name")
+			}
+			if name, err = localPart(line, i.Provider); err != nil {
+				fmt.Println(err)
+				continue
 			}
 		}
 		in.Address = name + "@" + i.Provider

@@ -66,7 +66,7 @@ func (j *joinCmd) configure(ctx context.Context, i invitation.Invitation) (proxy
 	if err := durable.WriteFile(document, note, 0o600); err != nil {
 		return cfg, err
 	}
-	j.did("got the description of network %q, signed by %d of the %d who may", doc.Network, i.Threshold, len(i.Keys))
+	j.did("got the description of network %q, signed by %d of the %d operators that the invitation names", doc.Network, i.Threshold, len(i.Keys))
 	if !fresh {
 		return cfg, nil
 	}
