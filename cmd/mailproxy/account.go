@@ -23,7 +23,7 @@ type accountCmd struct {
 type accountAddCmd struct {
 	configFlag
 	Address      string `arg:"" help:"The address, NAME@PROVIDER."`
-	Name         string `help:"Your name, as recipients see it; none unless given."`
+	DisplayName  string `help:"Your name, as recipients see it; none unless given." placeholder:"NAME" aliases:"name"`
 	Invite       string `help:"Code of an invitation, where the provider wants one." placeholder:"CODE"`
 	PasswordFile string `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
 	command.JSONFlag
@@ -34,7 +34,7 @@ func (a *accountAddCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in := proxy.NewAccount{Address: a.Address, DisplayName: a.Name, Invite: a.Invite}
+	in := proxy.NewAccount{Address: a.Address, DisplayName: a.DisplayName, Invite: a.Invite}
 	if a.PasswordFile != "" {
 		b, err := os.ReadFile(a.PasswordFile)
 		if err != nil {

@@ -16,10 +16,10 @@ type aliasCmd struct {
 
 type aliasNewCmd struct {
 	configFlag
-	Address string `arg:"" help:"The address, NAME@PROVIDER; or a provider alone, and a name is made."`
-	Account string `help:"The account whose mailbox it shares, if there are several." placeholder:"ADDRESS"`
-	Name    string `help:"The name that recipients see beside the alias; none unless given, and never your account's."`
-	Invite  string `help:"Code of an invitation, where the provider wants one. One that you were given by name says who you are." placeholder:"CODE"`
+	Address     string `arg:"" help:"The address, NAME@PROVIDER; or a provider alone, and a name is made."`
+	Account     string `help:"The account whose mailbox it shares, if there are several." placeholder:"ADDRESS"`
+	DisplayName string `help:"The name that recipients see beside the alias; none unless given, and never your account's." placeholder:"NAME" aliases:"name"`
+	Invite      string `help:"Code of an invitation, where the provider wants one. One that you were given by name says who you are." placeholder:"CODE"`
 	command.JSONFlag
 }
 
@@ -30,7 +30,7 @@ func (a *aliasNewCmd) Run(ctx context.Context) error {
 		return err
 	}
 	out, err := proxy.Control(cfg.Dir).AddAlias(ctx, proxy.NewAlias{
-		Account: a.Account, Address: a.Address, DisplayName: a.Name, Invite: a.Invite,
+		Account: a.Account, Address: a.Address, DisplayName: a.DisplayName, Invite: a.Invite,
 	})
 	if err != nil {
 		return err

@@ -108,6 +108,9 @@ func TestHelpIsReadable(t *testing.T) {
 			if help == "" || !strings.ContainsAny(help[len(help)-1:], ".)") || strings.ToUpper(help[:1]) != help[:1] && !strings.HasPrefix(help, "mbox") {
 				t.Errorf("mailproxy %s: the help of %s is %q, want a sentence", words, what, help)
 			}
+			if strings.Contains(help, "''") || strings.Contains(help, "``") {
+				t.Errorf("mailproxy %s: the help of %s is %q, of which two signs are shown as a quotation mark", words, what, help)
+			}
 		}
 		check("it", n.Help)
 		for _, f := range n.Flags {

@@ -81,7 +81,7 @@ type configSetCmd struct {
 	configFlag
 	command.JSONFlag
 	Key    string   `arg:"" help:"The setting, such as listen.smtp; config show names all."`
-	Values []string `arg:"" name:"value" help:"Its value; several for a list. An empty one is written ''."`
+	Values []string `arg:"" name:"value" help:"Its value; several for a list. For an empty one, give \"\" (two quotation marks with nothing between)."`
 }
 
 // A configChange is what came of config set.

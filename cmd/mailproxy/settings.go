@@ -140,7 +140,7 @@ type accountMobileconfigCmd struct {
 	configFlag
 	Address      string `arg:"" help:"The account's address."`
 	Out          string `help:"File to write, with a name that ends in .mobileconfig; without it, to the output." type:"path" short:"o" placeholder:"FILE"`
-	Name         string `help:"Your name, as recipients are to see it in Mail." placeholder:"NAME"`
+	DisplayName  string `help:"Your name, as recipients are to see it in Mail." placeholder:"NAME" aliases:"name"`
 	PasswordFile string `help:"File with the account's password, which is then put into the profile as it is; without it, macOS asks for it." type:"existingfile" placeholder:"FILE"`
 	Force        bool   `help:"Replace a file that holds something else."`
 }
@@ -152,7 +152,7 @@ func (c *accountMobileconfigCmd) Run(ctx context.Context) error {
 		return err
 	}
 	p := mailclient.Profile{
-		Address: s.Accounts[0].Address, Name: c.Name, Servers: s.Servers,
+		Address: s.Accounts[0].Address, Name: c.DisplayName, Servers: s.Servers,
 		Authority: info.DER(), AuthorityName: info.Name,
 	}
 	mode := fs.FileMode(0o644)
