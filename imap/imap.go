@@ -222,6 +222,19 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// LogOut ends the connections that are logged in as account, for a password that is no
+// longer good, and those of strangers, one of whom may just have been told that it is. It
+// does not wait.
+func (s *Server) LogOut(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.wires {
+		if name := w.account.Load(); name == nil || *name == account {
+			w.interrupt()
+		}
+	}
+}
+
 // A feed is a listener whose connections others put into it.
 type feed struct {
 	conns chan net.Conn

@@ -124,7 +124,7 @@ func (ss *session) Login(username, password string) error {
 			return net.ErrClosed
 		}
 		return no(goimap.ResponseCodeAuthenticationFailed,
-			"Wrong user name or password: log in with the whole address and the password that mailproxy gave for it")
+			"Wrong user name or password: log in with the whole address and the password that mailproxy gave for it; if that is lost, this makes another: mailproxy account password ADDRESS")
 	}
 	if err == nil {
 		ss.account, err = ss.s.o.Mailboxes.Account(name)
@@ -133,6 +133,7 @@ func (ss *session) Login(username, password string) error {
 		ss.s.log.Error("imap: login failed for a reason other than the password", "err", err)
 		return no(goimap.ResponseCodeUnavailable, "The account cannot be opened now; try again later")
 	}
+	ss.wire.account.Store(&name)
 	ss.wire.mu.Lock()
 	ss.wire.authed = true
 	ss.wire.mu.Unlock()

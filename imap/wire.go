@@ -64,6 +64,8 @@ type wire struct {
 	// detached is set when the connection lives on in another wire. It has no
 	// lock, since Close must not wait for a stuck write.
 	detached atomic.Bool
+	// account is what a login opened, nil before. It has no lock for the same reason.
+	account atomic.Pointer[string]
 
 	// These belong to the goroutine that reads.
 	out  []byte // to be read by the library before anything else

@@ -74,7 +74,7 @@ type Server struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	conns  map[net.Conn]struct{}
+	conns  map[net.Conn]string      // as accepted, with the account that is logged in, if any
 	locked map[string]chan struct{} // by account, closed when its maildrop is given up
 }
 
@@ -85,7 +85,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		o: o, log: o.Logger,
-		conns:  make(map[net.Conn]struct{}),
+		conns:  make(map[net.Conn]string),
 		locked: make(map[string]chan struct{}),
 	}
 	if s.log == nil {
@@ -124,7 +124,7 @@ func (s *Server) admit(conn net.Conn) {
 		conn.Close()
 		return
 	}
-	s.conns[conn] = struct{}{}
+	s.conns[conn] = ""
 	s.wg.Go(func() {
 		if ss := newSession(s, conn); full {
 			ss.refuse()
@@ -176,12 +176,35 @@ func (s *Server) Close() error {
 	s.closed = true
 	s.cancel()
 	for conn := range s.conns {
-		if c, ok := conn.(*tls.Conn); ok {
-			conn = c.NetConn() // tls.Conn.Close may wait for a stuck peer
-		}
-		conn.Close()
+		interrupt(conn)
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
 	return nil
+}
+
+// LogOut ends the connections that are logged in as account, for a password that is no
+// longer good, and those of strangers, one of whom may just have been told that it is.
+// They delete nothing. It does not wait.
+func (s *Server) LogOut(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn, name := range s.conns {
+		if name == "" || name == account {
+			interrupt(conn)
+		}
+	}
+}
+
+func interrupt(conn net.Conn) {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn() // tls.Conn.Close may wait for a stuck peer
+	}
+	conn.Close()
+}
+
+func (s *Server) loggedIn(accepted net.Conn, account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[accepted] = account
 }

@@ -22,11 +22,12 @@ var errQuit = errors.New("quit")
 
 // A session is one connection. All of it belongs to one goroutine.
 type session struct {
-	s      *Server
-	conn   net.Conn
-	secure bool
-	r      *bufio.Reader
-	w      *bufio.Writer
+	s        *Server
+	accepted net.Conn // before STLS
+	conn     net.Conn
+	secure   bool
+	r        *bufio.Reader
+	w        *bufio.Writer
 
 	user     string // of USER, until PASS
 	failures int    // wrong passwords so far
@@ -41,7 +42,7 @@ type session struct {
 }
 
 func newSession(s *Server, conn net.Conn) *session {
-	ss := &session{s: s}
+	ss := &session{s: s, accepted: conn}
 	_, ss.secure = conn.(*tls.Conn)
 	ss.use(conn)
 	return ss
@@ -354,7 +355,7 @@ func (ss *session) login(username, password string) error {
 		if ss.failures++; ss.failures >= maxBadPasswords {
 			return errors.Join(ss.err("AUTH", "Too many wrong passwords"), errors.New("too many wrong passwords"))
 		}
-		return ss.err("AUTH", "Wrong user name or password: log in with the whole address and the password that mailproxy gave for it")
+		return ss.err("AUTH", "Wrong user name or password: log in with the whole address and the password that mailproxy gave for it; if that is lost, this makes another: mailproxy account password ADDRESS")
 	}
 	if err != nil {
 		return ss.temporary("log in", err)
@@ -367,6 +368,7 @@ func (ss *session) login(username, password string) error {
 	if err != nil {
 		return ss.temporary("open the folder", err)
 	}
+	ss.s.loggedIn(ss.accepted, name)
 	if !ss.s.lock(account.Name()) {
 		return ss.err("IN-USE", "Another program is fetching this mail now: wait until it has ended; a session that is idle is ended after ten minutes")
 	}

@@ -59,6 +59,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	mux.HandleFunc("GET "+pathAccounts, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status().Accounts, nil) })
 	control.Handle(mux, d.log, pathAccounts, d.addAndRegister)
 	control.Handle(mux, d.log, pathEnd, func(ctx context.Context, in EndAccount) (struct{}, error) { return struct{}{}, d.End(ctx, in) })
+	control.Handle(mux, d.log, pathPassword, atOnce(d.ChangePassword))
 	mux.HandleFunc("GET "+pathContacts, func(w http.ResponseWriter, r *http.Request) {
 		list, err := d.Contacts(r.URL.Query().Get("account"))
 		d.answer(w, list, err)

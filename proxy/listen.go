@@ -20,6 +20,13 @@ type server interface {
 	Close() error
 }
 
+// logins is a front end into which accounts log in.
+type logins interface {
+	// LogOut ends the connections that are logged in as account, and those that might
+	// be in the middle of it. It waits for none to end.
+	LogOut(account string)
+}
+
 // listen opens the ports and starts the front ends.
 func (d *Daemon) listen() error {
 	config := d.opt.Listen
@@ -39,6 +46,7 @@ func (d *Daemon) listen() error {
 	})
 	d.page = web.New(web.Options{Source: pageSource{d}, Now: d.opt.Now, Logger: d.log})
 	d.servers = []server{mailer, folders, maildrop, d.page}
+	d.logins = []logins{mailer, folders, maildrop}
 	// inTLS is for front ends that see by the connection that it is secure.
 	inTLS := func(serve func(net.Listener) error) func(net.Listener) error {
 		return func(l net.Listener) error { return serve(tls.NewListener(l, d.cert.TLS())) }

@@ -82,6 +82,7 @@ type Daemon struct {
 	wg     sync.WaitGroup // all goroutines but those of front ends and outbox
 
 	servers   []server
+	logins    []logins            // of servers, those with passwords
 	addresses map[string]net.Addr // of the listeners, by protocol
 
 	ending   sync.Mutex // lets one account be taken back at a time; taken before starting

@@ -122,11 +122,12 @@ type conn struct {
 
 	mu       sync.Mutex // guards what follows, and the order of deadlines
 	loggedIn bool
-	received int64 // bytes before the login
-	gone     error // how reading ended, if it did
-	handed   bool  // STARTTLS: another conn goes on with raw
-	ending   bool  // nothing more is read
-	closing  bool  // the server closes: do not linger
+	account  string // of the login
+	received int64  // bytes before the login
+	gone     error  // how reading ended, if it did
+	handed   bool   // STARTTLS: another conn goes on with raw
+	ending   bool   // nothing more is read
+	closing  bool   // the server closes: do not linger
 	closed   bool
 }
 
@@ -304,10 +305,17 @@ func (c *conn) over() bool {
 }
 
 // logIn lifts the limits of strangers.
-func (c *conn) logIn() {
+func (c *conn) logIn(account string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loggedIn = true
+	c.loggedIn, c.account = true, account
+}
+
+// may reports whether the client is logged in as account, or might be about to.
+func (c *conn) may(account string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.loggedIn || c.account == account
 }
 
 // end lets the client send no more; what is written still goes out.

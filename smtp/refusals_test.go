@@ -49,7 +49,7 @@ func refusals() []refusalTest {
 		{nil, "AUTH PLAIN !!!", "501 5.5.2", "base64"},
 		{nil, "AUTH PLAIN eA==", "501 5.5.2", "malformed"},
 		{nil, "AUTH LOGIN\r\n*", "501 5.7.0", "cancelled"},
-		{nil, "AUTH PLAIN AGFsaWNlQG5vcnRoLnRlc3QAYmFk", "535 5.7.8", "password that mailproxy gave"},
+		{nil, "AUTH PLAIN AGFsaWNlQG5vcnRoLnRlc3QAYmFk", "535 5.7.8", "if it is lost, this makes another: mailproxy account password ADDRESS"},
 		{nil, "AUTH PLAIN Ym9iAGFsaWNlQG5vcnRoLnRlc3QAd29uZGVybGFuZA==", "535 5.7.8", "another user"},
 		{nil, "AUTH PLAIN AGJyb2tlbgB4", "454 4.7.0", "try again later"},
 		{in, plainAlice, "503 5.5.1", "logged in already"},

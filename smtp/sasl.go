@@ -42,7 +42,7 @@ func (s *session) logIn(username, password string) error {
 		err = errors.New("the login opens no account")
 	case err == nil:
 		s.account = account
-		s.conn.logIn()
+		s.conn.logIn(account)
 		return nil
 	case errors.Is(err, mailbox.ErrBadPassword):
 		wait := time.NewTimer(wrongDelay)
@@ -55,7 +55,8 @@ func (s *session) logIn(username, password string) error {
 			s.conn.end()
 		}
 		return reply(535, [3]int{5, 7, 8}, "the user name or the password is wrong; "+
-			"it must be the password that mailproxy gave this account, not that of another mail account")
+			"it must be the password that mailproxy gave this account, not that of another mail account; "+
+			"if it is lost, this makes another: mailproxy account password ADDRESS")
 	}
 	s.server.log.Error("smtp: the password could not be checked", "err", err)
 	return reply(454, [3]int{4, 7, 0}, "the password could not be checked now; try again later, and see mailproxy's log if it stays so")

@@ -249,6 +249,19 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// LogOut ends the connections that are logged in as account, for a password that is no
+// longer good, and those of strangers, one of whom may just have been told that it is. A
+// message that has arrived whole is still taken over and answered. It does not wait.
+func (s *Server) LogOut(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.may(account) {
+			c.shutDown()
+		}
+	}
+}
+
 // libraryLog hands the library's messages to slog. They hold remote addresses
 // and Go errors, never what a client sent.
 type libraryLog struct{ log *slog.Logger }

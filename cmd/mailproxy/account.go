@@ -16,6 +16,7 @@ type accountCmd struct {
 	Settings     accountSettingsCmd     `cmd:"" help:"Say what to type into a mail program."`
 	Mobileconfig accountMobileconfigCmd `cmd:"" help:"Write a configuration profile for Mail on this Mac: account and certificate authority in one."`
 	Autoconfig   accountAutoconfigCmd   `cmd:"" help:"Have Thunderbird know the servers of these addresses, so that address and password are all it asks for."`
+	Password     accountPasswordCmd     `cmd:"" help:"Give an account another password for mail programs, where the one that was shown is lost or known to others."`
 	Revoke       accountRevokeCmd       `cmd:"" help:"Take an account's identity back for good: nobody can write to it anew."`
 	Delete       accountDeleteCmd       `cmd:"" help:"Delete an account for good, here and at its provider; its mail stays here."`
 }
@@ -55,6 +56,40 @@ func (a *accountAddCmd) Run(ctx context.Context) error {
 	} else {
 		fmt.Printf("\nRegistered. Enter these in your mail program; the password is shown only now.\n")
 	}
+	return nil
+}
+
+type accountPasswordCmd struct {
+	configFlag
+	Address      string `arg:"" help:"The account's address."`
+	PasswordFile string `help:"File with the password; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
+	command.JSONFlag
+}
+
+// Run gives an account another password.
+func (a *accountPasswordCmd) Run(ctx context.Context) error {
+	cfg, err := proxy.LoadConfig(a.Config)
+	if err != nil {
+		return err
+	}
+	in := proxy.ChangePassword{Address: a.Address}
+	if a.PasswordFile != "" {
+		if in.Password, err = filePassword(a.PasswordFile); err != nil {
+			return err
+		}
+		if in.Password == "" {
+			return fmt.Errorf("there is no password in %s", a.PasswordFile)
+		}
+	}
+	changed, err := proxy.Control(cfg.Dir).ChangePassword(ctx, in)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		return printJSON(changed)
+	}
+	fmt.Printf("account   %s\nuser name %s\npassword  %s\n\n", changed.Address, changed.Address, changed.Password)
+	fmt.Println("The one before is no longer good, and mail programs that used it are logged out: give them this one. It is shown only now.")
 	return nil
 }
 

@@ -115,9 +115,11 @@ func (j *joinCmd) sayMail(ctx context.Context, cfg proxy.Config, trusted bool) e
 	}
 	fmt.Printf("address    %s\n", j.joined.Address)
 	if j.joined.Password == "" {
-		fmt.Println("password   the one that was shown when the account was made")
+		fmt.Printf("password   the one that was shown when the account was made; if it is lost, this makes another:\n"+
+			"           mailproxy account password %s\n", j.joined.Address)
 	} else {
-		fmt.Printf("password   %s\n           it is shown only now: tick \"Remember password\", or write it down\n", j.joined.Password)
+		fmt.Printf("password   %s\n           it is shown only now: tick \"Remember password\", or write it down.\n"+
+			"           If it is lost, this makes another: mailproxy account password %s\n", j.joined.Password, j.joined.Address)
 	}
 	if told && trusted {
 		fmt.Println("\nFor another mail program: mailproxy account settings")

@@ -110,7 +110,8 @@ func (c *accountSettingsCmd) Run(ctx context.Context) error {
 			fmt.Fprintf(&b, "           %s\n", a.UserName)
 		}
 	}
-	b.WriteString("password   the one that was shown when the account was made\n\n")
+	b.WriteString("password   the one that was shown when the account was made; if it is lost, this makes another:\n" +
+		"           mailproxy account password ADDRESS\n\n")
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(t, "\tserver\tport\tsecurity\tauthentication\n")
 	said := map[mailclient.Protocol]bool{}
