@@ -64,7 +64,7 @@ func (p pageSource) State() web.State {
 	index := map[mixclient.Network]int{}
 	for _, a := range s.Accounts {
 		shown := web.Account{
-			Address: a.Address, Registered: a.Registered, Problem: a.Problem, Ending: a.Ending, Network: -1,
+			Address: a.Address, AliasOf: a.AliasOf, Registered: a.Registered, Problem: a.Problem, Ending: a.Ending, Network: -1,
 			Incomplete: a.Incomplete, Arriving: a.Arriving, Held: a.Held, Blocked: a.Blocked,
 		}
 		if have := p.d.account(a.Address); have != nil && a.Ending != Deleted.String() {

@@ -243,6 +243,31 @@ func TestPageBelievesKeywords(t *testing.T) {
 	}
 }
 
+// TestPageForgets: a contact can be forgotten from the page, unless they are blocked.
+func TestPageForgets(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	a := p.register("")
+	bob := "bob@north.test"
+	know(t, p.daemon, a, bob)
+	source := pageSource{p.daemon}
+	in := web.Decision{Do: "forget", Account: restoredUser, Address: bob}
+	if _, err := p.daemon.Block(BlockContact{Address: bob}); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := source.Decide(in); err == nil || !strings.Contains(err.Error(), "unblock them first") {
+		t.Errorf("of who is blocked it says %q, %v", said, err)
+	}
+	if _, err := p.daemon.Block(BlockContact{Address: bob, Unblock: true}); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := source.Decide(in); err != nil || said != bob+" is forgotten: the key that is shown next under this address is trusted." {
+		t.Errorf("it says %q, %v", said, err)
+	}
+	if list, err := source.Contacts(); err != nil || len(list) != 0 {
+		t.Errorf("left are %+v, %v", list, err)
+	}
+}
+
 // BenchmarkPage takes views of a daemon with an Inbox of a thousand messages by HTTP.
 func BenchmarkPage(b *testing.B) {
 	network := memory.New(memory.Config{

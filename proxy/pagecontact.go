@@ -81,6 +81,11 @@ func (p pageSource) Decide(in web.Decision) (string, error) {
 	case "unverify":
 		out, err := p.d.UnverifyContact(name)
 		return decidedWords(out, err)
+	case "forget":
+		if err := p.d.ForgetContact(name); err != nil {
+			return "", err
+		}
+		return in.Address + " is forgotten: the key that is shown next under this address is trusted.", nil
 	}
 	return "", errors.New("this is nothing that can be decided")
 }
@@ -116,7 +121,7 @@ func (p pageSource) Settings() (web.Settings, error) {
 	if err != nil {
 		return web.Settings{}, fmt.Errorf("read certificate: %w", err)
 	}
-	out := web.Settings{CAFile: m.Authority.File, CAPEM: pem, Fingerprint: m.Authority.Fingerprint, Plaintext: p.d.opt.Listen.AllowPlaintext}
+	out := web.Settings{Autoconfig: p.d.opt.Autoconfig, CAFile: m.Authority.File, CAPEM: pem, Fingerprint: m.Authority.Fingerprint, Plaintext: p.d.opt.Listen.AllowPlaintext}
 	for _, a := range m.Accounts {
 		out.Accounts = append(out.Accounts, a.UserName)
 	}

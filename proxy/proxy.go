@@ -56,11 +56,13 @@ type Options struct {
 	Receipts bool
 	// Checks looks at what the daemon does not see of itself, for the status page. It
 	// may take some seconds, and sends nothing. Nil looks at nothing.
-	Checks  func(ctx context.Context, s Status) []web.Check
-	Times   outbox.Times // zero means outbox.DefaultTimes
-	Observe progress.Func
-	Logger  *slog.Logger
-	Now     func() time.Time
+	Checks func(ctx context.Context, s Status) []web.Check
+	// Autoconfig is the command that tells Thunderbird the servers, for the status page.
+	Autoconfig string
+	Times      outbox.Times // zero means outbox.DefaultTimes
+	Observe    progress.Func
+	Logger     *slog.Logger
+	Now        func() time.Time
 }
 
 // A Daemon runs from Open to Close.

@@ -165,6 +165,12 @@ func asAdministrator(words []string) string {
 	return strings.Join(words, " ")
 }
 
+// autoconfigCommand is what to type so that Thunderbird finds the daemon with that
+// configuration.
+func autoconfigCommand(config string) string {
+	return asAdministrator([]string{"mailproxy", "account", "autoconfig", "--config", "'" + config + "'"})
+}
+
 // tellsThunderbird reports whether a Thunderbird is here that can be told where the servers
 // are, and whether each has been told: by a package, or by this command.
 func tellsThunderbird(cfg proxy.Config, domain string) (can, told bool) {

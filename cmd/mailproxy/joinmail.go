@@ -103,7 +103,7 @@ func (j *joinCmd) sayMail(ctx context.Context, cfg proxy.Config, trusted bool) e
 	}
 	if can && !told {
 		fmt.Printf("\nSo that Thunderbird finds the servers by itself, type this before you go on:\n\n  %s\n",
-			asAdministrator([]string{"mailproxy", "account", "autoconfig", "--config", "'" + j.Config + "'"}))
+			autoconfigCommand(j.Config))
 	}
 	fmt.Printf("\nStart Thunderbird, and type this into the dialog that it opens (or into Account Settings, Add Mail Account):\n\n")
 	if j.joined.Password != "" {

@@ -76,6 +76,8 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		Dir: cfg.Dir, StoreKey: key, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
 		Network: func(string) mixclient.Network { return network },
 		Checks:  pageChecks(r.Config),
+
+		Autoconfig: autoconfigCommand(r.Config),
 	})
 	if errors.Is(err, store.ErrLocked) {
 		return runsAlready(ctx, cfg, err)

@@ -232,10 +232,12 @@ func TestPage(t *testing.T) {
 		return
 	}
 	t.Run("live", w.live(tb))
+	t.Run("alias", w.alias(tb))
 	t.Run("views", w.views(tb))
 	t.Run("keyboard", w.keyboard(tb))
 	t.Run("copy", w.copy(tb))
 	t.Run("other origins", w.otherOrigins)
+	t.Run("forget", w.forget(tb))
 	t.Run("links", w.links)
 }
 
@@ -303,6 +305,64 @@ func (w *world) live(tb *tab) func(*testing.T) {
 		}
 		if wide := eval[int](tb, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); wide > 0 {
 			t.Errorf("the long subject makes the page %d pixels too wide", wide)
+		}
+		if bad := tb.wrong(); len(bad) > 0 {
+			t.Errorf("on the way: %v", bad)
+		}
+	}
+}
+
+// alias makes one, which is shown apart from the accounts, and changes nothing about how
+// things are.
+func (w *world) alias(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		tb.t = t
+		tb.run(chromedp.Navigate(w.base + "/"))
+		tb.until(`document.body.dataset.live === 'yes'`)
+		made, err := w.Daemon.AddAlias(t.Context(), proxy.NewAlias{Account: demo.Alice, Address: "south.test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tb.until(`document.querySelector('#part-accounts h3')?.textContent === 'Aliases'`)
+		row := eval[string](tb, `[...document.querySelectorAll('#part-accounts h3 ~ table tbody tr')].map((r) => [...r.children].map((c) => c.textContent).join('|')).join('\n')`)
+		if want := made.Address + "|is registered at a random time, in half an hour on average|" + demo.Alice; row != want {
+			t.Errorf("its row is %q, want %q", row, want)
+		}
+		if line := eval[string](tb, `document.querySelector('#part-headline strong').textContent`); line != "All is well: mail flows." {
+			t.Errorf("with an alias that waits the page says %q", line)
+		}
+		if bad := tb.wrong(); len(bad) > 0 {
+			t.Errorf("on the way: %v", bad)
+		}
+	}
+}
+
+// forget has a contact forgotten that was blocked before.
+func (w *world) forget(tb *tab) func(*testing.T) {
+	return func(t *testing.T) {
+		tb.t = t
+		press := func(what, begins string) {
+			t.Helper()
+			if !eval[bool](tb, `(() => { const e = [...document.querySelectorAll('main `+what+`')].find((e) => e.textContent.startsWith('`+begins+`')); e?.click(); return !!e })()`) {
+				t.Fatalf("there is no %s %q", what, begins)
+			}
+		}
+		tb.run(chromedp.Navigate(w.base + "/contacts"))
+		press("a", demo.Alice)
+		tb.until(`document.querySelector('h1')?.textContent === '` + demo.Alice + `'`)
+		if eval[bool](tb, `document.querySelector('[name=sure]') !== null`) {
+			t.Error("who is blocked can be forgotten")
+		}
+		press("button", "Unblock")
+		tb.until(`document.querySelector('.note')?.textContent.includes('not blocked any more')`)
+		if !eval[bool](tb, `document.querySelector('[name=sure]').matches(':invalid')`) {
+			t.Error("they can be forgotten without a tick")
+		}
+		tb.run(chromedp.Click(`[name=sure]`))
+		press("button", "Forget")
+		tb.until(`document.querySelector('h1')?.textContent === 'Contacts' && document.querySelector('.note')?.textContent.includes('is forgotten')`)
+		if list, err := w.Daemon.Contacts(demo.Bob); err != nil || len(list) != 0 {
+			t.Errorf("bob knows %+v, %v", list, err)
 		}
 		if bad := tb.wrong(); len(bad) > 0 {
 			t.Errorf("on the way: %v", bad)
@@ -409,6 +469,9 @@ func (w *world) keyboard(tb *tab) func(*testing.T) {
 		if number := eval[string](tb, "document.querySelector('.number').textContent"); len(strings.ReplaceAll(number, " ", "")) != 60 {
 			t.Errorf("the safety number is %q", number)
 		}
+		tabTo("For them to compare")
+		tb.run(chromedp.KeyEvent(kb.Enter))
+		tb.until(`document.getElementById('own').open`)
 		tb.shoot("contact-light")
 		tabTo("Block")
 		tb.run(chromedp.KeyEvent(kb.Enter))

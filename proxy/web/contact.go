@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -77,13 +78,24 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	s.change("/contacts/"+r.PathValue("id"), func(_ context.Context, f url.Values, _ *session) (string, error) {
+	s.change(func(f url.Values) string {
+		if f.Get("do") == "forget" {
+			return "/contacts" // their page is gone, if that worked
+		}
+		return "/contacts/" + r.PathValue("id")
+	}, func(_ context.Context, f url.Values, _ *session) (string, error) {
+		if f.Get("do") == "forget" && f.Get("sure") == "" {
+			return "", errNotSure
+		}
 		return s.source.Decide(Decision{
 			Do: f.Get("do"), Account: c.Account, Address: c.Address,
 			Key: f.Get("key"), Number: f.Get("number"), LoseVerified: f.Get("lose_verified") != "",
 		})
 	})(w, r)
 }
+
+// errNotSure is the answer of who has not ticked the box.
+var errNotSure = errors.New("nothing was forgotten: tick the box to say that their next key is to be trusted")
 
 // profile sends Apple's configuration profile of an account, which the address of the
 // page names by its place in the list.

@@ -35,7 +35,7 @@ func (f *fixed) Contacts() ([]Contact, error)   { return f.contacts, nil }
 func (f *fixed) Checks(context.Context) []Check { return f.checks }
 func (f *fixed) Settings() (Settings, error) {
 	return Settings{
-		Accounts: []string{"alice@north.test"}, CAFile: "/home/alice/ca.pem", CAPEM: []byte("-----BEGIN CERTIFICATE-----\n"),
+		Autoconfig: "sudo mailproxy account autoconfig", Accounts: []string{"alice@north.test"}, CAFile: "/home/alice/ca.pem", CAPEM: []byte("-----BEGIN CERTIFICATE-----\n"),
 		Servers: []MailServer{{Purpose: "Incoming mail (IMAP)", Protocol: "imap", Host: "127.0.0.1", Port: "1143", Security: "STARTTLS"}},
 	}, nil
 }
@@ -53,7 +53,7 @@ func (f *fixed) Retry(id string) error { return f.note("retry", id) }
 func (f *fixed) Contact(account, address string) (Contact, error) {
 	for _, c := range f.contacts {
 		if c.Account == account && c.Address == address {
-			c.SafetyNumber, c.QR = "12345 67890", "code"
+			c.SafetyNumber, c.QR = "12345 67890 11111 22222 33333 44444", "code"
 			return c, nil
 		}
 	}
@@ -79,7 +79,7 @@ func full() *fixed {
 	status := mixclient.Status{
 		Connected: true, QueryRate: 0.6, ReadRate: 0.8, LoopRate: 0.1, RoundTrip: 2400 * time.Millisecond,
 		BytesPerDay: 1_246_752_000, Mixes: 3, MixDelay: 400 * time.Millisecond, Nodes: 10, Operators: 5,
-		Queries: 7, Reads: 80, Loops: 60, LoopsSent: 10, LoopsBack: 9,
+		Queries: 7, Reads: 80, Loops: 60, LoopsSent: 10, LoopsBack: 9, Lost: 3,
 	}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	return &fixed{
@@ -87,8 +87,11 @@ func full() *fixed {
 			Accounts: []Account{
 				{Address: "alice@north.test", Registered: true, Network: 0},
 				{Address: "old@north.test", Ending: "deleted", Network: -1},
+				{Address: "second@north.test", Registered: true, Network: 0},
+				{Address: "lea.green24@south.test", AliasOf: "alice@north.test", Network: 0},
+				{Address: "tom.brown11@south.test", AliasOf: "alice@north.test", Registered: true, Network: 0},
 			},
-			Networks: []Network{{Status: status, Delays: Histogram{Width: 100 * time.Millisecond, Counts: []uint64{1, 5, 2}}}},
+			Networks: []Network{{Accounts: []string{"alice@north.test", "second@north.test"}, Status: status, Delays: Histogram{Width: 100 * time.Millisecond, Counts: []uint64{1, 5, 2}}}},
 			Sending: []outbox.Mail{{ID: "00aa", Account: "alice@north.test", Subject: hostile, Submitted: now, Size: 9000, Recipients: []outbox.MailRecipient{
 				{Address: "bob@south.test", State: "sending", Blocks: 4, Acknowledged: 1},
 				{Address: "carol@south.test", State: "queued", Withdrawable: true, Problem: hostile},

@@ -28,18 +28,18 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /static/{name}", static)
 	mux.HandleFunc("GET /live", s.member(s.live))
 	mux.HandleFunc("GET /mailproxy-ca.pem", s.member(s.authority))
-	mux.HandleFunc("POST /leave", s.change("/open", s.leave))
-	mux.HandleFunc("POST /mail/withdraw", s.change("/mail", func(ctx context.Context, f url.Values, _ *session) (string, error) {
+	mux.HandleFunc("POST /leave", s.change(to("/open"), s.leave))
+	mux.HandleFunc("POST /mail/withdraw", s.change(to("/mail"), func(ctx context.Context, f url.Values, _ *session) (string, error) {
 		return s.source.Withdraw(ctx, f.Get("id"))
 	}))
-	mux.HandleFunc("POST /mail/retry", s.change("/mail", func(_ context.Context, f url.Values, _ *session) (string, error) {
+	mux.HandleFunc("POST /mail/retry", s.change(to("/mail"), func(_ context.Context, f url.Values, _ *session) (string, error) {
 		return "The mail is tried again at its next turn.", s.source.Retry(f.Get("id"))
 	}))
 	mux.HandleFunc("GET /contacts/{id}", s.member(s.contact))
 	mux.HandleFunc("GET /contacts/{id}/code.svg", s.member(s.code))
 	mux.HandleFunc("POST /contacts/{id}", s.decide)
 	mux.HandleFunc("GET /profile/{number}", s.member(s.profile))
-	mux.HandleFunc("POST /alarms/dismiss", s.change("/health", func(_ context.Context, f url.Values, _ *session) (string, error) {
+	mux.HandleFunc("POST /alarms/dismiss", s.change(to("/health"), func(_ context.Context, f url.Values, _ *session) (string, error) {
 		return "The warning is dismissed. It comes back if its cause does.", s.source.Dismiss(f.Get("id"))
 	}))
 	return mux
@@ -127,8 +127,11 @@ func form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return url.ParseQuery(string(b))
 }
 
+// to is for change: always the same view.
+func to(path string) func(url.Values) string { return func(url.Values) string { return path } }
+
 // change answers a form: it does what fn does, and has the view say what that returned.
-func (s *Server) change(view string, fn func(context.Context, url.Values, *session) (string, error)) http.HandlerFunc {
+func (s *Server) change(view func(url.Values) string, fn func(context.Context, url.Values, *session) (string, error)) http.HandlerFunc {
 	return s.member(func(w http.ResponseWriter, r *http.Request, who *session) {
 		f, err := form(w, r)
 		if err != nil || who.forged(f.Get("csrf")) {
@@ -144,7 +147,7 @@ func (s *Server) change(view string, fn func(context.Context, url.Values, *sessi
 		if said != "" {
 			s.gate.note(who, said)
 		}
-		http.Redirect(w, r, view, http.StatusSeeOther)
+		http.Redirect(w, r, view(f), http.StatusSeeOther)
 	})
 }
 

@@ -105,6 +105,7 @@ type point struct {
 	at                 time.Time
 	mail, reads, cover uint64
 	loops, loopsBack   uint64
+	networks           int
 }
 
 func newPlot() *plot { return &plot{} }
@@ -125,7 +126,7 @@ func (s *Server) sample(ctx context.Context) {
 }
 
 func (p *plot) add(now time.Time, s State) {
-	t := point{at: now}
+	t := point{at: now, networks: len(s.Networks)}
 	for _, n := range s.Networks {
 		t.mail += n.Queries
 		t.reads += n.Reads
@@ -159,8 +160,8 @@ func (p *plot) series(s State) (out series, n int) {
 	for i := 1; i < len(p.points); i++ {
 		a, b := p.points[i-1], p.points[i]
 		sec := b.at.Sub(a.at).Seconds()
-		if sec <= 0 || b.mail < a.mail || b.reads < a.reads || b.cover < a.cover {
-			continue // the clock was set, or an account has gone
+		if sec <= 0 || a.networks != b.networks || b.mail < a.mail || b.reads < a.reads || b.cover < a.cover {
+			continue // the clock was set, or an account has come or gone, with all that was sent before
 		}
 		out.At = append(out.At, b.at.Unix())
 		out.Mail = append(out.Mail, float64(b.mail-a.mail)/sec)

@@ -54,6 +54,7 @@ type State struct {
 // An Account is one of the user's addresses.
 type Account struct {
 	Address    string
+	AliasOf    string // of an alias: the account in whose mailbox its mail is
 	Registered bool
 	Problem    string // why not, or why it is not read
 	Ending     string // "revoked" or "deleted"
@@ -139,6 +140,7 @@ type Decision struct {
 
 // Settings are what a mail program is told.
 type Settings struct {
+	Autoconfig  string // the command that tells Thunderbird; empty where there is none
 	Accounts    []string
 	Servers     []MailServer
 	CAFile      string

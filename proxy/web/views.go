@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -139,7 +140,7 @@ func headlineOf(s State) headline {
 		switch {
 		case a.Problem != "":
 			worse(Trouble, a.Address+": "+clean(a.Problem))
-		case !a.Registered:
+		case !a.Registered && a.AliasOf == "": // an alias is at a random time, and nothing is the matter
 			worse(Notice, a.Address+" is being registered at its provider. That takes some seconds.")
 		}
 		if a.Held > 0 {
@@ -168,6 +169,39 @@ var functions = template.FuncMap{
 	"cover": func(s mixclient.Status) uint64 { return s.Loops + s.LoopsSent },
 	"fate":  fate,
 	"dict":  dict,
+	"rows":  rows,
+
+	"accounts": func(list []Account) []Account { return ofKind(list, false) },
+	"aliases":  func(list []Account) []Account { return ofKind(list, true) },
+	"all":      func(s mixclient.Status) uint64 { return s.Queries + s.Reads + s.Loops + s.LoopsSent },
+	"lost": func(s mixclient.Status) string {
+		sent := s.Queries + s.Reads + s.Loops + s.LoopsSent
+		if sent == 0 {
+			return ""
+		}
+		return fmt.Sprintf(" (%.0f %%)", 100*float64(s.Lost)/float64(sent))
+	},
+}
+
+// ofKind returns the accounts of a list, or the aliases.
+func ofKind(list []Account, aliases bool) (some []Account) {
+	for _, a := range list {
+		if (a.AliasOf != "") == aliases {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// perRow is how many groups of a safety number stand in a line, as on the command line.
+const perRow = 4
+
+// rows cuts a safety number, in groups, into lines that can be read out.
+func rows(number string) (lines []string) {
+	for some := range slices.Chunk(strings.Fields(number), perRow) {
+		lines = append(lines, strings.Join(some, " "))
+	}
+	return lines
 }
 
 // dict gives a template named values.

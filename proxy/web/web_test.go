@@ -239,13 +239,15 @@ func TestViews(t *testing.T) {
 		path string
 		want []string
 	}{
-		{"/", []string{"flows", "1.2 GB a day each way", "deleted; its mail is still here", "1 of 4 parts", "about ", "delivered", "list was changed"}},
+		{"/", []string{"flows", "1.2 GB a day each way", "deleted; its mail is still here", "nothing more: it shares the connection of <bdi>alice@north.test</bdi>",
+			"<h3>Aliases</h3>", "<bdi>lea.green24@south.test</bdi></th><td>is registered at a random time, in half an hour on average</td><td><bdi>alice@north.test</bdi></td>",
+			"<bdi>tom.brown11@south.test</bdi></th><td>flows</td>", "1 of 4 parts", "about ", "delivered", "list was changed"}},
 		{"/mail", []string{`action="/mail/withdraw"`, `action="/mail/retry"`, "mallory@south.test", "(new key)", "the mail says that it is from", "mailproxy itself"}},
-		{"/network", []string{"7 for mail, 80 to look for mail, 70 for cover", "10 sent, 9 came back", "A small network mixes little", "one in ", "3 mixes", "10 nodes of 5 operators"}},
+		{"/network", []string{"7 for mail, 80 to look for mail, 70 for cover", "10 sent, 9 came back", "3 of the 157 sent since the start (2 %)", "A small network mixes little", "one in ", "3 mixes", "10 nodes of 5 operators"}},
 		{"/contacts", []string{"pinned", "changed; the one before was verified: decide on another key; 2 mails from them are held"}},
-		{s.contactPath("bob@south.test"), []string{"12345 67890", "code.svg", `name="do" value="block"`}},
+		{s.contactPath("bob@south.test"), []string{"12345 67890 11111 22222<br>33333 44444</p>", "code.svg", `name="do" value="block"`, `name="do" value="forget"`, `name="sure" required`}},
 		{s.contactPath("mallory@south.test"), []string{"99999 00000", "lose_verified", `name="do" value="accept"`, `name="do" value="reject"`, `name="do" value="unverify"`, `name="do" value="unblock"`}},
-		{"/setup", []string{`data-copy="port-imap"`, "1143", "STARTTLS", "/mailproxy-ca.pem", "mailproxy cert install thunderbird"}},
+		{"/setup", []string{`data-copy="port-imap"`, "1143", "STARTTLS", "/mailproxy-ca.pem", "mailproxy cert install thunderbird", `<code id="autoconfig">sudo mailproxy account autoconfig</code>`}},
 		{"/health", []string{"Ask the provider.", `action="/alarms/dismiss"`, "wrong", "Set it."}},
 	} {
 		status, body := s.do(s.request("GET", c.path, nil))
@@ -306,6 +308,7 @@ func TestChanges(t *testing.T) {
 		{"/mail/retry", url.Values{"id": {"00aa"}}, "retry 00aa", "next turn"},
 		{s.contactPath("bob@south.test"), url.Values{"do": {"verify"}, "number": {"123"}}, "verify alice@north.test bob@south.test  123 false", "It is decided."},
 		{s.contactPath("mallory@south.test"), url.Values{"do": {"accept"}, "key": {"beef"}, "lose_verified": {"on"}}, "accept alice@north.test mallory@south.test beef  true", "It is decided."},
+		{s.contactPath("bob@south.test"), url.Values{"do": {"forget"}, "sure": {"on"}}, "forget alice@north.test bob@south.test   false", "It is decided."},
 		{"/alarms/dismiss", url.Values{"id": {"a1"}}, "dismiss a1", "dismissed"},
 	} {
 		c.form.Set("csrf", csrf)
@@ -325,6 +328,16 @@ func TestChanges(t *testing.T) {
 				t.Errorf("%s does not say %q", c.path, want)
 			}
 		}
+	}
+	source.mu.Lock()
+	source.done = nil
+	source.mu.Unlock()
+	_, body := s.do(s.request("POST", s.contactPath("bob@south.test"), url.Values{"do": {"forget"}, "csrf": {csrf}}))
+	if done := source.changes(); len(done) != 0 || !strings.Contains(body, "nothing was forgotten: tick the box") || !strings.Contains(body, "<h1>Contacts</h1>") {
+		t.Errorf("forgetting without the box: done %v, said\n%s", done, body)
+	}
+	if _, body := s.do(s.request("GET", s.contactPath("mallory@south.test"), nil)); strings.Contains(body, `value="forget"`) || !strings.Contains(body, "unblock them first") {
+		t.Error("a contact who is blocked can be forgotten")
 	}
 	if _, body := s.do(s.request("GET", "/contacts", nil)); strings.Contains(body, "did not work") {
 		t.Error("what was said once is said again")

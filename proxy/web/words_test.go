@@ -90,6 +90,8 @@ func TestHeadline(t *testing.T) {
 		{"offline", one(alice, down), Trouble, "Offline: the gateway does not answer"},
 		{"loss", one(alice, lossy), Trouble, "50 %"},
 		{"new", one(Account{Address: "bob@south.test"}, up), Notice, "bob@south.test is being registered"},
+		{"an alias that waits", State{Accounts: []Account{alice, {Address: "lea@south.test", AliasOf: alice.Address}}, Networks: []Network{{Status: up}}}, Good, "mail flows"},
+		{"an alias that is refused", State{Accounts: []Account{alice, {Address: "lea@south.test", AliasOf: alice.Address, Problem: "by invitation only"}}, Networks: []Network{{Status: up}}}, Trouble, "by invitation only"},
 		{"refused", one(Account{Address: "bob@south.test", Problem: "the name is taken"}, up), Trouble, "the name is taken"},
 		{"held", one(Account{Address: "a@b.test", Registered: true, Held: 2}, up), Notice, "2 mails"},
 		{"alarm", alarmed, Trouble, "a false key"},
@@ -177,8 +179,10 @@ func TestPlot(t *testing.T) {
 	p.add(at.Add(10*time.Second), state(5, 20))
 	p.add(at.Add(20*time.Second), state(2, 30)) // an account has gone
 	p.add(at.Add(30*time.Second), state(3, 40))
+	p.add(at.Add(40*time.Second), State{})
+	p.add(at.Add(50*time.Second), state(4, 50)) // the first account was added: all since the start is not of these ten seconds
 	got, n := p.series(state(3, 40))
-	if n != 4 || len(got.At) != 2 || got.Mail[0] != 0.5 || got.Reads[0] != 2 || got.Mail[1] != 0.1 || got.Cover[0] != 0 || got.Delays[1] != 2 || got.Width != 1 {
+	if n != 6 || len(got.At) != 2 || got.Mail[0] != 0.5 || got.Reads[0] != 2 || got.Mail[1] != 0.1 || got.Cover[0] != 0 || got.Delays[1] != 2 || got.Width != 1 {
 		t.Errorf("series %d: %+v", n, got)
 	}
 	for range plotMost + 5 {

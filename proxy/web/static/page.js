@@ -62,10 +62,17 @@
 	let charts = [];
 	const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 	const mean = (list) => list.length ? list.reduce((a, b) => a + b, 0) / list.length : 0;
-	const axes = (unit) => {
+	const axes = (unit, below) => {
 		const look = { stroke: colour('--text'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1 } };
-		return [look, { ...look, label: unit, size: 60 }];
+		return [{ ...look, ...below }, { ...look, label: unit, size: 60 }];
 	};
+	// The time of day, and the day where it begins, as the rest of the page writes them.
+	const clock = (_, seconds) => seconds.map((s, i) => {
+		const at = new Date(s * 1000), two = (n) => String(n).padStart(2, '0');
+		const time = two(at.getHours()) + ':' + two(at.getMinutes()) + (at.getSeconds() ? ':' + two(at.getSeconds()) : '');
+		const day = at.getDate() + ' ' + ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'][at.getMonth()];
+		return i === 0 || new Date(seconds[i - 1] * 1000).getDate() !== at.getDate() ? time + '\n' + day : time;
+	});
 	const draw = () => {
 		if (!latest) return;
 		for (const c of charts) c.destroy();
@@ -75,7 +82,7 @@
 		const width = Math.max(280, place.clientWidth), height = 240;
 		const line = (label, name, dash) => ({ label, stroke: colour(name), width: 2, dash, points: { show: false } });
 		charts.push(new uPlot({
-			width, height, axes: axes('packets a second'), cursor: { show: false }, legend: { live: false },
+			width, height, axes: axes('packets a second', { values: clock }), cursor: { show: false }, legend: { live: false },
 			scales: { y: { range: (_, lo, hi) => [0, Math.max(1, hi * 1.1)] } },
 			series: [{}, line('for mail', '--mail'), line('to look for mail', '--reads', [8, 4]), line('cover', '--cover', [2, 3])],
 		}, [latest.at || [], latest.mail || [], latest.reads || [], latest.cover || []], place));
