@@ -109,7 +109,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 ExecStart=` + commandLine(p, forSystemd) + `
-ExecReload=/bin/kill -HUP $MAINPID
+ExecReload=/bin/sh -c 'kill -HUP $$MAINPID'
 Restart=on-failure
 RestartSec=5s
 TimeoutStopSec=60s
