@@ -118,7 +118,7 @@ func (j *joinCmd) sayMail(ctx context.Context, cfg proxy.Config, trusted bool) e
 		fmt.Printf("password   the one that was shown when the account was made; if it is lost, this makes another:\n"+
 			"           mailproxy account password %s\n", j.joined.Address)
 	} else {
-		fmt.Printf("password   %s\n           it is shown only now: tick \"Remember password\", or write it down.\n"+
+		fmt.Printf("password   %s\n           it is shown only now: leave \"Remember password\" ticked, or write it down.\n"+
 			"           If it is lost, this makes another: mailproxy account password %s\n", j.joined.Password, j.joined.Address)
 	}
 	if told && trusted {
