@@ -161,7 +161,7 @@ func (st *staging) finish() (*Staged, error) {
 	g := st.g
 	structure, wireSize := st.parser.finish()
 	g.size, g.wireSize = structure.Size, wireSize
-	g.envelope = parseEnvelope(Fields(st.parser.header))
+	g.envelope = parseEnvelope(parsedFields(st.parser.header))
 	var err error
 	if g.encStr, err = codec.Marshal(structure); err != nil || len(g.encStr) > maxRecord {
 		if g.encStr, err = codec.Marshal(structure.opaque()); err != nil {

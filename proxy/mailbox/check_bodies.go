@@ -164,7 +164,7 @@ func (c *checker) record(k []byte, v any) error {
 // messageID returns the Message-ID that the bytes have, or that of the envelope
 // where the header is longer than what was kept.
 func (r *reading) messageID(s *Structure) string {
-	return parseEnvelope(Fields(r.first[:min(s.Parts[0].Body, int64(len(r.first)))])).MessageID
+	return parseEnvelope(parsedFields(r.first[:min(s.Parts[0].Body, int64(len(r.first)))])).MessageID
 }
 
 // fits fails if the tree is none.

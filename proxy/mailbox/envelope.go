@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bytes"
+	"math"
 	"mime"
 	netmail "net/mail"
 	"strings"
@@ -22,6 +23,8 @@ const (
 	maxMsgIDs    = 64        // of In-Reply-To
 	maxText      = 4 << 10   // bytes of one decoded field
 	maxHeader    = 64 << 10  // bytes of the header kept in the index
+	maxFields    = 1000      // of one header that are parsed
+	maxValue     = 16 << 10  // bytes of Content-Type and Content-Disposition that are parsed
 	maxParams    = 32        // of Content-Type and Content-Disposition
 	maxRecord    = 512 << 10 // bytes of a Structure or an Envelope
 )
@@ -84,7 +87,37 @@ func (f Field) Text() string { return decodeText(f.Value) }
 
 // Fields splits a header into its fields, in order. Lines that are no field (an
 // mbox "From " line, garbage) belong to none and are left out.
-func Fields(header []byte) []Field {
+func Fields(header []byte) []Field { return split(header, math.MaxInt, nil) }
+
+// parsed are the fields of which a Part and an Envelope are made, in lower case.
+var parsed = map[string]bool{
+	"content-type": true, "content-id": true, "content-description": true, "content-transfer-encoding": true,
+	"content-location": true, "content-disposition": true, "content-language": true,
+	"date": true, "subject": true, "from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true,
+	"in-reply-to": true, "message-id": true,
+}
+
+// parsedFields returns those fields, maxFields of them at most. A stranger's header may
+// have hundreds of thousands, and so may each of a message's parts: what is not read
+// must cost no more than to look for the next line.
+func parsedFields(header []byte) []Field {
+	var lower [len("content-transfer-encoding")]byte
+	return split(header, maxFields, func(name []byte) bool {
+		if len(name) > len(lower) {
+			return false
+		}
+		for i, c := range name {
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			lower[i] = c
+		}
+		return parsed[string(lower[:len(name)])]
+	})
+}
+
+// split returns the first fields of a header, those that want takes; nil takes all.
+func split(header []byte, most int, want func(name []byte) bool) []Field {
 	var fields []Field
 	open := false // the last line seen belonged to the last of fields
 	for len(header) > 0 {
@@ -102,9 +135,13 @@ func Fields(header []byte) []Field {
 			continue
 		}
 		i := bytes.IndexByte(line, ':')
-		open = i > 0 && validFieldName(bytes.TrimRight(line[:i], " \t"))
+		name := bytes.TrimRight(line[:max(i, 0)], " \t")
+		open = validFieldName(name) && (want == nil || want(name))
+		if open && len(fields) == most {
+			break
+		}
 		if open {
-			fields = append(fields, Field{Name: string(bytes.TrimRight(line[:i], " \t")), Raw: line[:n:cap(line)]})
+			fields = append(fields, Field{Name: string(name), Raw: line[:n:cap(line)]})
 		}
 	}
 	for i := range fields {

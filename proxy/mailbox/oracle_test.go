@@ -46,7 +46,11 @@ func headerEnd(b []byte) int {
 // entity parses raw[start:end] as header and body, and returns its index.
 func (p *oracle) entity(start, end, parent, depth int, defaultType string) int {
 	body := start + headerEnd(p.raw[start:end])
-	fields := Fields(p.raw[start:body])
+	most := maxParsed
+	if parent >= 0 {
+		most = maxPartHeader
+	}
+	fields := parsedFields(p.raw[start:min(body, start+most)])
 	part := parsePart(fields, defaultType)
 	part.Parent, part.Start, part.Body, part.End = parent, int64(start), int64(body), int64(end)
 	part.Lines = int64(bytes.Count(p.raw[body:end], []byte("\n")))
@@ -61,7 +65,7 @@ func (p *oracle) entity(start, end, parent, depth int, defaultType string) int {
 	}
 	if part.IsMessage() {
 		inner := p.entity(body, end, i, depth+1, "text/plain")
-		envelope := parseEnvelope(Fields(p.raw[body:p.parts[inner].Body]))
+		envelope := parseEnvelope(parsedFields(p.raw[body:min(int(p.parts[inner].Body), body+maxPartHeader)]))
 		envelope.Text = nil // only the message's own is searched by it
 		p.parts[i].Envelope = &envelope
 		return i

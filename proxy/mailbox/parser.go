@@ -7,8 +7,10 @@ const (
 	// maxLine is how many bytes a delimiter, and the name of a header field, may
 	// have: a longer line is text. RFC 5322 section 2.1.1 allows 998.
 	maxLine = 16 << 10
-	// maxParsed is how many bytes of a header are looked at.
-	maxParsed = 1 << 20
+	// maxParsed is how many bytes of a message's header are looked at, and
+	// maxPartHeader of that of a part of it, of which there may be maxParts.
+	maxParsed     = 1 << 20
+	maxPartHeader = 128 << 10
 )
 
 // A parser finds the MIME tree of a message that is written to it in pieces of any
@@ -39,7 +41,7 @@ type entity struct {
 	defaultType string
 	inHeader    bool
 	first       bool   // the next line is the first of the header
-	header      []byte // at most maxParsed bytes
+	header      []byte // at most maxParsed or maxPartHeader bytes
 	lines       int64  // line feeds before the body
 
 	// Of a multipart:
@@ -153,7 +155,11 @@ func isFieldLine(line []byte) bool {
 // keep adds to the header that is being read, if there is one.
 func (p *parser) keep(b []byte) {
 	if e := p.top(); e.inHeader {
-		e.header = append(e.header, b[:min(len(b), maxParsed-len(e.header))]...)
+		most := maxParsed
+		if e.part > 0 {
+			most = maxPartHeader
+		}
+		e.header = append(e.header, b[:min(len(b), most-len(e.header))]...)
 	}
 }
 
@@ -218,7 +224,7 @@ func (p *parser) begin(i int, at int64) {
 // so many line feeds before it.
 func (p *parser) endHeader(body, lines int64) {
 	e := p.top()
-	fields := Fields(e.header)
+	fields := parsedFields(e.header)
 	part := &p.parts[e.part]
 	parent, start := part.Parent, part.Start
 	*part = parsePart(fields, e.defaultType)

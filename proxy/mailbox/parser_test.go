@@ -102,6 +102,44 @@ func TestParserIsBounded(t *testing.T) {
 	}
 }
 
+// TestHeadersOfManyFields: what a stranger's mail can have the parser do is bounded by
+// more than its size. Each field that is parsed takes some allocations.
+func TestHeadersOfManyFields(t *testing.T) {
+	empty := strings.Repeat("a:\n", maxParsed/3)
+	to := strings.Repeat("To:b\n", maxParsed/5)
+	var parts strings.Builder
+	parts.WriteString("Content-Type: multipart/digest; boundary=x\n\n")
+	for range 8 {
+		parts.WriteString("--x\n\n" + to + "Subject: beyond\n\n\n")
+	}
+	for name, raw := range map[string]string{
+		"fields that are not read": empty + "\nbody",
+		"fields that are":          to + "\nbody",
+		"of messages in it":        parts.String(),
+		"parameters":               "Content-Type: text/plain" + strings.Repeat("; p=iso-8859-1''a", 40_000) + "\n\nbody",
+		"parameters in charsets":   "Content-Disposition: attachment" + strings.Repeat("; p*=iso-8859-1''a", 40_000) + "\n\nbody",
+	} {
+		t.Run(name, func(t *testing.T) {
+			const most = 150_000
+			compareParse(t, []byte(raw), 4000)
+			n := testing.AllocsPerRun(1, func() {
+				p := newParser()
+				p.Write([]byte(raw))
+				p.finish()
+				parseEnvelope(parsedFields(p.header))
+			})
+			if n > most {
+				t.Errorf("to parse %d bytes took %.0f allocations, want at most %d", len(raw), n, most)
+			}
+		})
+	}
+	// The first fields count, whatever follows.
+	s := parseStructure([]byte("Content-Type: text/html\n" + to + "\n"))
+	if s.Parts[0].Subtype != "html" {
+		t.Errorf("the type is lost: %+v", s.Parts[0])
+	}
+}
+
 func BenchmarkParse(b *testing.B) {
 	body := strings.Repeat(strings.Repeat("0123456789", 7)+"abcdef\r\n", 100_000)
 	raw := []byte("Subject: x\r\nContent-Type: multipart/mixed; boundary=limit\r\n\r\n--limit\r\n\r\ntext\r\n--limit\r\n\r\n" + body + "--limit--\r\n")

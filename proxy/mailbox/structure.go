@@ -149,8 +149,9 @@ func mediaType(v string) (string, map[string]string) {
 
 // parseParams reads a value with parameters (RFC 2045 section 5.1, RFC 2231). Of
 // a malformed one it keeps the value, and the boundary if there is one: without
-// that the whole message would be unreadable.
+// that the whole message would be unreadable. What lies beyond maxValue is not read.
 func parseParams(v string) (string, map[string]string) {
+	v = v[:min(len(v), maxValue)]
 	t, params, err := mime.ParseMediaType(recodeParams(v))
 	if err != nil {
 		t, _, _ = strings.Cut(v, ";")
