@@ -49,7 +49,8 @@ func pageContact(c ContactStatus) web.Contact {
 func (p pageSource) Contact(account, address string) (web.Contact, error) {
 	c, err := p.d.ContactKeys(ContactName{Account: account, Address: address})
 	if err != nil {
-		return web.Contact{}, err
+		// It is logged, so that it is not to name the contact.
+		return web.Contact{}, fmt.Errorf("read a contact: %w", errors.Unwrap(err))
 	}
 	out := pageContact(c.ContactStatus)
 	out.SafetyNumber, out.QR = contacts.GroupDigits(c.SafetyNumber), c.QR

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ type person struct {
 	dir     string
 	d       *Daemon
 	network *memory.Network
+	log     bytes.Buffer // of the daemon, to be read when that is closed
 }
 
 // person starts a daemon on a new directory, and registers its account.
@@ -55,6 +58,7 @@ func (w *person) open() {
 		Network: func(string) mixclient.Network { return w.network },
 		Times:   times,
 		Now:     w.p.now,
+		Logger:  slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 
 		AliasWait: time.Millisecond,
 	})
@@ -68,6 +72,9 @@ func (w *person) close() {
 		return
 	}
 	closeDaemon(w.t, w.d)
+	if strings.Contains(w.log.String(), "@") {
+		w.t.Errorf("an address is in the log:\n%s", &w.log)
+	}
 	if err := w.network.Close(); err != nil {
 		w.t.Error(err)
 	}

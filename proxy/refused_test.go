@@ -144,3 +144,25 @@ func TestRefusedForGood(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRefusalIsLoggedWithoutTheName: that an alias is a user's is nothing for a log that
+// others may read.
+func TestRefusalIsLoggedWithoutTheName(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	p.person("ellington@north.test")
+	ann := p.person("ann@north.test")
+	if _, err := ann.d.AddAlias(t.Context(), NewAlias{Address: "ellington@north.test"}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(ann.one("Your alias ellington@north.test could not be registered").plain(), "the name ellington is taken at north.test") {
+		t.Error("the user is not told which name is taken")
+	}
+	ann.close()
+	log := ann.log.String()
+	if !strings.Contains(log, "an account cannot be registered") || !strings.Contains(log, spool.StatusTaken.Error()) {
+		t.Errorf("the refusal is not in the log:\n%s", log)
+	}
+	if strings.Contains(log, "ellington") {
+		t.Errorf("the name is in the log:\n%s", log)
+	}
+}

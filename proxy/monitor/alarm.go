@@ -48,7 +48,7 @@ type Alarm struct {
 	First    int64    `cbor:"7,keyasint" json:"first"`                       // Unix seconds
 	Last     int64    `cbor:"8,keyasint" json:"last"`
 	Count    int      `cbor:"9,keyasint" json:"count"`
-	Detail   string   `cbor:"10,keyasint,omitempty" json:"detail"` // for experts, of the last time
+	Detail   string   `cbor:"10,keyasint,omitempty" json:"detail"` // for experts, of the last time; it is logged, and names no address
 }
 
 func decodeAlarm(b []byte) (a Alarm, err error) {

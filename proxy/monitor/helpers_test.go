@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -247,6 +248,7 @@ type world struct {
 	net  *net
 
 	cleared []string
+	log     bytes.Buffer // of the monitor
 }
 
 // newWorld returns a world in which the daemon has these accounts at north.test, with
@@ -274,6 +276,11 @@ func newWorld(t *testing.T, s *service, accounts ...string) *world {
 			w.own[a] = public(a)
 		}
 	}
+	t.Cleanup(func() {
+		if strings.Contains(w.log.String(), "@") {
+			t.Errorf("an address is in the log:\n%s", &w.log)
+		}
+	})
 	w.open()
 	return w
 }
@@ -291,6 +298,7 @@ func (w *world) open() {
 			return nil
 		},
 		Cleared: func(account, address string) { w.cleared = append(w.cleared, account+" "+address) },
+		Logger:  slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -323,7 +323,7 @@ func (c *change) unlogged(q pending, detail string) {
 	c.rec.Pending = slices.DeleteFunc(c.rec.Pending, func(x pending) bool {
 		return x.Index == q.Index && x.Address == q.Address
 	})
-	c.failed(q.Address, fmt.Sprintf("a key of %s was shown as record %d, but %s", q.Address, q.Index, detail))
+	c.failed(q.Address, fmt.Sprintf("its key was shown as record %d, but %s", q.Index, detail))
 }
 
 // failed takes in that false keys were shown for an address.
@@ -356,12 +356,12 @@ func (c *change) shown(f *client.Found, asked head, account string) error {
 		}
 	case n.Known && !same && f.Index <= n.Index, same: // see below
 	case !c.room(addr):
-		return fmt.Errorf("%w: too many keys of %s were shown before their time", ErrFalse, addr)
+		return fmt.Errorf("%w: too many keys of one address were shown before their time", ErrFalse)
 	default:
 		c.await(addr, f.Index, record)
 	}
 	if n.Known && !same && f.Index <= n.Index {
-		err := fmt.Errorf("record %d was shown for %s, where record %d was seen before", f.Index, addr, n.Index)
+		err := fmt.Errorf("record %d was shown, where record %d was seen before", f.Index, n.Index)
 		c.failed(addr, err.Error())
 		return fmt.Errorf("%w: %w", ErrFalse, err)
 	}

@@ -197,7 +197,7 @@ func (m *Monitor) load() error {
 			domain, address, _ := cut(rest)
 			p := m.providers[domain]
 			if p == nil {
-				return fmt.Errorf("%w: %q is at no provider", ErrRecord, address)
+				return fmt.Errorf("%w: an address is at no provider", ErrRecord)
 			}
 			n, err := decodeName(v)
 			p.names[address] = n
