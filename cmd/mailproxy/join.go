@@ -22,6 +22,7 @@ type joinCmd struct {
 	Invitation   []string `arg:"" help:"The invitation that your provider gave you, or - to read it from the standard input."`
 	Name         string   `help:"What is to stand before the @ of your address, or the whole address; without it, you are asked."`
 	DisplayName  string   `help:"Your name, as recipients see it; none unless given." placeholder:"NAME"`
+	Further      bool     `help:"Make a further account, where there is one at this provider already."`
 	PasswordFile string   `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
 	SOCKS5       string   `name:"socks5" help:"SOCKS5 proxy to reach the network by, for Tor usually 127.0.0.1:9050." placeholder:"ADDRESS"`
 	Service      bool     `help:"Have the daemon run, now and whenever you log in; without it, start it by yourself." default:"true" negatable:""`
@@ -192,13 +193,21 @@ func (f *configFlag) usual() (bool, error) {
 
 // account makes the account, unless there is one at the provider.
 func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control *proxy.Controller, status proxy.Status) error {
+	other := ""
 	for _, a := range status.Accounts {
 		name, domain := address.Split(a.Address)
-		if domain == i.Provider && a.Ending == "" && a.AliasOf == "" && (j.Name == "" || strings.EqualFold(name, j.Name)) {
+		if domain != i.Provider || a.Ending != "" || a.AliasOf != "" {
+			continue
+		}
+		if j.Name == "" || strings.EqualFold(name, j.Name) {
 			j.did("the account %s is there already", a.Address)
 			j.joined.Address = a.Address
 			return nil
 		}
+		other = a.Address
+	}
+	if other != "" && !j.Further { // a slip, on a computer that has joined, makes no account
+		return fmt.Errorf("there is the account %s already, and %s@%s would be a second one; no account was made. If that is what you want, join once more with --further; else leave --name out", other, j.Name, i.Provider)
 	}
 	in := proxy.NewAccount{DisplayName: j.DisplayName, Invite: i.Code}
 	if j.PasswordFile != "" {

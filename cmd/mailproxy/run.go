@@ -227,6 +227,9 @@ func costs(s mixclient.Status) string {
 // loadNetwork reads and checks the network document that cfg names.
 func loadNetwork(cfg proxy.Config) (*directory.Document, error) {
 	msg, err := os.ReadFile(cfg.Network.Document)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read network document: %w; join once more with your invitation, which gets it again, or ask your provider for it", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read network document: %w", err)
 	}

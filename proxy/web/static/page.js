@@ -82,7 +82,7 @@
 		const width = Math.max(280, place.clientWidth), height = 240;
 		const line = (label, name, dash) => ({ label, stroke: colour(name), width: 2, dash, points: { show: false } });
 		charts.push(new uPlot({
-			width, height, axes: axes('packets a second', { values: clock }), cursor: { show: false }, legend: { live: false },
+			width, height, axes: axes('packets a second', { values: clock, space: 80 }), cursor: { show: false }, legend: { live: false },
 			scales: { y: { range: (_, lo, hi) => [0, Math.max(1, hi * 1.1)] } },
 			series: [{}, line('for mail', '--mail'), line('to look for mail', '--reads', [8, 4]), line('cover', '--cover', [2, 3])],
 		}, [latest.at || [], latest.mail || [], latest.reads || [], latest.cover || []], place));
