@@ -1,16 +1,12 @@
 // Package qrcode draws a short text as a QR code (ISO/IEC 18004): with the half
-// blocks of a terminal, as a PNG, and as an SVG.
+// blocks of a terminal, and as an SVG.
 //
 // The code itself is made by github.com/boombuler/barcode; it knows nothing of what
 // the text means. cmd/mailproxy and proxy/web import it.
 package qrcode
 
 import (
-	"bytes"
 	"fmt"
-	"image"
-	"image/color"
-	"image/png"
 	"strings"
 
 	"github.com/boombuler/barcode/qr"
@@ -19,9 +15,6 @@ import (
 // quiet is the light border that readers need, in modules (ISO/IEC 18004 section
 // 5.3.8).
 const quiet = 4
-
-// maxScale bounds the side of a module in a PNG, in pixels.
-const maxScale = 64
 
 // A Code is a QR code with its border.
 type Code struct {
@@ -49,9 +42,6 @@ func New(text string) (*Code, error) {
 	return c, nil
 }
 
-// Size returns how many modules a side has, with the border.
-func (c *Code) Size() int { return c.size }
-
 // at reports whether a module is dark; what is beyond the code is light.
 func (c *Code) at(x, y int) bool { return y < c.size && c.dark[y*c.size+x] }
 
@@ -75,27 +65,6 @@ func (c *Code) Terminal(colour bool) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
-}
-
-// PNG returns the code as a PNG in black and white, with scale pixels to the side of a
-// module, from 1 to 64.
-func (c *Code) PNG(scale int) ([]byte, error) {
-	if scale < 1 || scale > maxScale {
-		return nil, fmt.Errorf("draw QR code: %d pixels to a module, and it must be 1 to %d", scale, maxScale)
-	}
-	img := image.NewPaletted(image.Rect(0, 0, c.size*scale, c.size*scale), color.Palette{color.White, color.Black})
-	for y := range c.size * scale {
-		for x := range c.size * scale {
-			if c.at(x/scale, y/scale) {
-				img.SetColorIndex(x, y, 1)
-			}
-		}
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, img); err != nil {
-		return nil, fmt.Errorf("draw QR code: %w", err)
-	}
-	return b.Bytes(), nil
 }
 
 // SVG returns the code as an SVG element of its own, black on white, in units of a

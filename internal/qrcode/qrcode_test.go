@@ -1,13 +1,11 @@
 package qrcode
 
 import (
-	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
-	"image/png"
 	"io"
 	"strings"
 	"testing"
@@ -43,20 +41,6 @@ func TestOthersCanReadIt(t *testing.T) {
 			c, err := New(text)
 			if err != nil {
 				t.Fatal(err)
-			}
-			raw, err := c.PNG(5)
-			if err != nil {
-				t.Fatal(err)
-			}
-			img, err := png.Decode(bytes.NewReader(raw))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := img.Bounds().Dx(); n != 5*c.Size() {
-				t.Errorf("%d pixels wide, want %d", n, 5*c.Size())
-			}
-			if got := scan(t, img); got != text {
-				t.Errorf("the PNG says %q, want %q", got, text)
 			}
 			for _, colour := range []bool{false, true} {
 				if got := scan(t, screen(t, c.Terminal(colour))); got != text {
@@ -105,7 +89,7 @@ func screen(t *testing.T, out string) image.Image {
 func drawn(t *testing.T, c *Code) image.Image {
 	t.Helper()
 	const scale = 5
-	img := image.NewGray(image.Rect(0, 0, c.Size()*scale, c.Size()*scale))
+	img := image.NewGray(image.Rect(0, 0, c.size*scale, c.size*scale))
 	for i := range img.Pix {
 		img.Pix[i] = 255
 	}
@@ -137,17 +121,8 @@ func TestBounds(t *testing.T) {
 	if _, err := New(strings.Repeat("x", 3000)); err == nil {
 		t.Error("a code of 3000 bytes was drawn")
 	}
-	c, err := New("x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, scale := range []int{-1, 0, 65} {
-		if _, err := c.PNG(scale); err == nil {
-			t.Errorf("a PNG was drawn with %d pixels to a module", scale)
-		}
-	}
 	// What contacts show fits a terminal of 80 columns and 24 lines.
-	if c, err = New(texts["safety"]); err != nil || c.Size() > 48 {
-		t.Errorf("a safety number's code has %d modules on a side, %v", c.Size(), err)
+	if c, err := New(texts["safety"]); err != nil || c.size > 48 {
+		t.Errorf("a safety number's code has %d modules on a side, %v", c.size, err)
 	}
 }

@@ -78,7 +78,7 @@ var (
 )
 
 // checkHeader looks at an outgoing header by the rules of the policy alone.
-func checkHeader(t *testing.T, r *Result, p Policy) {
+func checkHeader(t *testing.T, r *rewritten, p Policy) {
 	t.Helper()
 	fields, _, bad := split(r.Message)
 	if bad != nil {

@@ -45,7 +45,7 @@ func FuzzOutgoing(f *testing.F) {
 	p := policy()
 	p.KeepAutocrypt = true
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		r, err := Outgoing(msg, p)
+		r, err := rewriteAll(msg, p)
 		if err != nil {
 			if r := new(refusal.Error); !errors.As(err, &r) || r.Code < 500 || r.Text == "" {
 				t.Fatalf("error is no refusal: %v", err)
@@ -62,7 +62,7 @@ func FuzzOutgoing(f *testing.F) {
 				t.Fatalf("header %q has a line that ends otherwise", head)
 			}
 		}
-		again, err := Outgoing(r.Message, p)
+		again, err := rewriteAll(r.Message, p)
 		if err != nil {
 			t.Fatalf("own output is refused: %v\n%q", err, r.Message)
 		}
@@ -80,7 +80,7 @@ func FuzzIncoming(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		s := Seal{Address: "alice@north.test", State: StateNew}
-		a := Incoming(msg, s)
+		a := arriveAll(msg, s)
 		_, body, _ := split(msg)
 		fields, got, bad := split(a.Message)
 		if bad != nil || !bytes.Equal(got, appendCRLF(nil, body)) {
@@ -91,7 +91,7 @@ func FuzzIncoming(f *testing.F) {
 				t.Fatalf("field %d is %q", i, x.name)
 			}
 		}
-		again := Incoming(a.Message, s)
+		again := arriveAll(a.Message, s)
 		if !bytes.Equal(again.Message, a.Message) || again.FromMatches != a.FromMatches || again.Damaged {
 			t.Fatalf("not idempotent:\n%q\n%q", a.Message, again.Message)
 		}

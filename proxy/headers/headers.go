@@ -65,9 +65,8 @@ type Policy struct {
 	Rand   io.Reader        // nil means crypto/rand
 }
 
-// A Result is a mail as it is to be sealed.
+// A Result is what is known of a mail as it is to be sealed.
 type Result struct {
-	Message []byte
 	// MessageID is the new message id, OriginalMessageID the one that the mail
 	// program knows it by, or empty; both without angle brackets.
 	MessageID         string

@@ -41,9 +41,8 @@ type Seal struct {
 	SentFrom func(messageID string) (string, bool)
 }
 
-// An Arrived mail is one as it is to be kept.
+// An Arrived is what is known of a mail as it is to be kept.
 type Arrived struct {
-	Message []byte
 	// FromMatches says that From names the address that sealed the mail, and no
 	// other: what a mail program shows as its sender is true.
 	FromMatches bool
@@ -78,20 +77,6 @@ func isReceiverOnly(key string) bool {
 		}
 	}
 	return false
-}
-
-// Incoming rewrites a mail that is in memory: see Arrive. Arrived has it as Message.
-func Incoming(msg []byte, s Seal) *Arrived {
-	a, out, err := Arrive(bytes.NewReader(msg), s)
-	w := bytes.NewBuffer(make([]byte, 0, len(msg)+len(msg)/32+256))
-	if err == nil {
-		_, err = w.ReadFrom(out)
-	}
-	if err != nil {
-		panic(err) // reading memory does not fail
-	}
-	a.Message = w.Bytes()
-	return a
 }
 
 // Arrive reads the header of an opened mail from msg. The reader that it returns

@@ -49,7 +49,7 @@ func TestIncoming(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Incoming([]byte(tt.in), Seal{Address: "alice@north.test", State: StatePinned})
+			got := arriveAll([]byte(tt.in), Seal{Address: "alice@north.test", State: StatePinned})
 			want := ours + tt.want
 			if tt.differs {
 				want = strings.Replace(want, "from=same", "from=differs", 1)
@@ -78,7 +78,7 @@ func TestArriveInPieces(t *testing.T) {
 		"long line":   long,
 		"large":       "From: alice@north.test\r\n\r\n" + strings.Repeat("a line\n", 3*bufferSize),
 	} {
-		whole := Incoming([]byte(in), by)
+		whole := arriveAll([]byte(in), by)
 		a, r, err := Arrive(iotest.OneByteReader(strings.NewReader(in)), by)
 		if err != nil {
 			t.Fatal(err)

@@ -32,20 +32,6 @@ var (
 // maxLine is where generated lines are folded (RFC 5322 section 2.1.1).
 const maxLine = 78
 
-// Outgoing rewrites a mail that is in memory: see Rewrite. Result has it as Message.
-func Outgoing(msg []byte, p Policy) (*Result, error) {
-	r, out, err := Rewrite(bytes.NewReader(msg), p)
-	if err != nil {
-		return nil, err
-	}
-	w := bytes.NewBuffer(make([]byte, 0, len(msg)+len(msg)/32+1024))
-	if _, err := w.ReadFrom(out); err != nil {
-		return nil, fmt.Errorf("rewrite message: %w", err)
-	}
-	r.Message = w.Bytes()
-	return r, nil
-}
-
 // Rewrite reads the header of a submitted mail from msg and rewrites it by the
 // policy. The reader that it returns yields the whole mail as it is to be sealed:
 // the new header, then what is left of msg with its line endings made CRLF. It holds

@@ -30,9 +30,9 @@ func policy() Policy {
 // lines makes a message of lines that end in CRLF.
 func lines(l ...string) string { return strings.Join(l, "\r\n") + "\r\n" }
 
-func outgoing(t *testing.T, msg string, p Policy) *Result {
+func outgoing(t *testing.T, msg string, p Policy) *rewritten {
 	t.Helper()
-	r, err := Outgoing([]byte(msg), p)
+	r, err := rewriteAll([]byte(msg), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestRefused(t *testing.T) {
 		{"a huge header", "Subject: x\r\nX: " + strings.Repeat("x", MaxHeader) + "\r\n\r\n", 554, "bytes"},
 	}
 	for _, tt := range tests {
-		_, err := Outgoing([]byte(tt.in), policy())
+		_, err := rewriteAll([]byte(tt.in), policy())
 		var r *refusal.Error
 		ok := errors.As(err, &r)
 		if !ok || r.Code != tt.code || !strings.Contains(r.Text, tt.text) || !strings.HasSuffix(r.Text, ".") {
@@ -361,7 +361,7 @@ func TestRefused(t *testing.T) {
 	failed := errors.New("no randomness")
 	p := policy()
 	p.Rand = failing{failed}
-	if _, err := Outgoing([]byte("\r\n"), p); !errors.Is(err, failed) {
+	if _, err := rewriteAll([]byte("\r\n"), p); !errors.Is(err, failed) {
 		t.Errorf("without randomness: %v", err)
 	}
 }
@@ -423,7 +423,7 @@ func TestBodiesAreNotTouched(t *testing.T) {
 		if fieldOf(t, r.Message, "Content-Type") != "multipart/signed; boundary=b;\r\n\tmicalg=sha-256" {
 			t.Errorf("%s: Content-Type is changed", name)
 		}
-		if got := string(Incoming(r.Message, Seal{Address: "alice@north.test", State: StateNew}).Message); !strings.HasSuffix(got, "\r\n\r\n"+body) {
+		if got := string(arriveAll(r.Message, Seal{Address: "alice@north.test", State: StateNew}).Message); !strings.HasSuffix(got, "\r\n\r\n"+body) {
 			t.Errorf("%s: body is changed by Incoming: %q", name, got)
 		}
 	}

@@ -49,7 +49,7 @@ func TestNothingElseLeaves(t *testing.T) {
 		}
 		body := rapid.SliceOfN(rapid.SampledFrom([]byte("\r\n\x00\x80.-=a ")), 0, 80).Draw(rt, "body")
 		msg := append([]byte(head.String()+"\r\n"), body...)
-		r, err := Outgoing(msg, p)
+		r, err := rewriteAll(msg, p)
 		if refused := (*refusal.Error)(nil); errors.As(err, &refused) {
 			return // with a sentence; TestRefused has when
 		}

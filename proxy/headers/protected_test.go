@@ -56,7 +56,7 @@ func TestProtectedMailIsNotAltered(t *testing.T) {
 			if fieldOf(t, r.Message, "Content-Type") != fieldOf(t, msg, "Content-Type") {
 				t.Error("Content-Type is changed")
 			}
-			got := Incoming(r.Message, Seal{Address: "alice@north.test", State: StateNew}).Message
+			got := arriveAll(r.Message, Seal{Address: "alice@north.test", State: StateNew}).Message
 			if !bytes.HasSuffix(got, append([]byte("\r\n\r\n"), body...)) {
 				t.Error("the body is changed by Incoming")
 			}

@@ -18,7 +18,7 @@ func TestRewrite(t *testing.T) {
 		"Subject: " + strings.Repeat("x", bufferSize) + "\n y\n\n" + strings.Repeat("line\n", bufferSize) + "\r",
 		"Subject: x\n\n" + strings.Repeat("x", bufferSize-13) + "\r\n\r\n",
 	} {
-		want, err := Outgoing([]byte(msg), policy())
+		want, err := rewriteAll([]byte(msg), policy())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func TestIncomingReferencesKnowBothIDs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := lines(append(append([]string{"From: alice@north.test"}, test.in...), "", "References: <sent-1>")...)
 			want := ours + lines(append(append([]string{"From: alice@north.test"}, test.want...), "", "References: <sent-1>")...)
-			got := Incoming([]byte(in), Seal{Address: "alice@north.test", State: StatePinned, SentFrom: sentFrom})
+			got := arriveAll([]byte(in), Seal{Address: "alice@north.test", State: StatePinned, SentFrom: sentFrom})
 			if string(got.Message) != want {
 				t.Errorf("got\n%q\nwant\n%q", got.Message, want)
 			}
@@ -57,7 +57,7 @@ func TestIncomingReferencesKnowBothIDs(t *testing.T) {
 	}
 	// What the program made of its id adds no field.
 	evil := func(string) (string, bool) { return "a>\r\nX-Evil: <b", true }
-	got := Incoming([]byte(lines("References: <sent-1>", "", "")), Seal{SentFrom: evil})
+	got := arriveAll([]byte(lines("References: <sent-1>", "", "")), Seal{SentFrom: evil})
 	if strings.Contains(string(got.Message), "Evil") {
 		t.Errorf("%q", got.Message)
 	}

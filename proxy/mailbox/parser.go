@@ -322,11 +322,3 @@ func (s *Structure) opaque() *Structure {
 		Parent: -1, Type: "text", Subtype: "plain", Body: top.Body, End: top.End, Lines: top.Lines,
 	}}}
 }
-
-// parseStructure reads the tree of a message in memory.
-func parseStructure(raw []byte) *Structure {
-	p := newParser()
-	_, _ = p.Write(raw) // never fails
-	s, _ := p.finish()
-	return s
-}

@@ -256,3 +256,11 @@ func TestParams(t *testing.T) {
 		}
 	}
 }
+
+// parseStructure reads the tree of a message in memory.
+func parseStructure(raw []byte) *Structure {
+	p := newParser()
+	_, _ = p.Write(raw) // never fails
+	s, _ := p.finish()
+	return s
+}
