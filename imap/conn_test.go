@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,55 @@ func TestSilentClientsAreDropped(t *testing.T) {
 		}
 		<-served
 	})
+}
+
+// TestSilentStranger: who does not log in is not kept for long, whatever was said before.
+func TestSilentStranger(t *testing.T) {
+	mb, _ := newMailbox(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Mailboxes: mb, Auth: checkPassword, AllowPlaintext: true})
+		ln := &pipes{make(chan net.Conn), make(chan struct{})}
+		served := make(chan error)
+		go func() { served <- s.Serve(&once{Listener: ln}) }()
+		ours, theirs := net.Pipe()
+		ln.conns <- theirs
+		l := newLine(t, ours)
+		l.expect("* OK")
+		l.status("NOOP", "OK")
+		began := time.Now()
+		for buf := make([]byte, 4096); ; {
+			if _, err := ours.Read(buf); err != nil {
+				break
+			}
+		}
+		if d := time.Since(began); d > loginTimeout {
+			t.Errorf("a client that never logs in is kept for %v", d)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		<-served
+	})
+}
+
+// TestStrangersMakeRoom: those who cannot log in do not keep out the one who can, nor do
+// they end what he has.
+func TestStrangersMakeRoom(t *testing.T) {
+	w := newWorld(t)
+	mine := w.client(nil)
+	first := w.dial()
+	for range maxConns - 2 {
+		w.dial()
+	}
+	if err := w.client(nil).Noop().Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.Copy(io.Discard, first.conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+	if err := mine.Noop().Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestImplicitTLS(t *testing.T) {

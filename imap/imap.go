@@ -29,10 +29,11 @@ import (
 
 // The limits and timeouts. go-imap has more of its own: 30 s for a command to
 // arrive and for a response to leave, 5 min for a literal, 35 min of silence
-// between commands (RFC 9051 section 5.4 asks for 30 at least).
+// between commands (RFC 9051 section 5.4 asks for 30 at least, once logged in).
 const (
 	maxConns         = 256
 	handshakeTimeout = 30 * time.Second
+	loginTimeout     = time.Minute // silence before the client has logged in
 	badPasswordDelay = time.Second
 	maxBadPasswords  = 5  // of one connection
 	maxBadCommands   = 10 // of one connection, in a row
@@ -79,7 +80,8 @@ type Server struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	wires  map[*wire]struct{}
+	wires  map[*wire]uint64 // and how many came before it
+	came   uint64           // how many wires
 }
 
 // caps are what the library cannot know of us. Together with what it always
@@ -105,7 +107,7 @@ func New(o Options) *Server {
 		o.BadPasswordDelay = badPasswordDelay
 	}
 	s := &Server{
-		o: o, log: o.Logger, wires: make(map[*wire]struct{}),
+		o: o, log: o.Logger, wires: make(map[*wire]uint64),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -180,19 +182,40 @@ func (s *Server) admit(conn net.Conn) {
 
 var errTooMany = errors.New("too many connections")
 
-// track registers a connection, so that Close finds it and waits for it.
+// track registers a connection, so that Close finds it and waits for it. When too many
+// are open, it is in the place of the oldest that has not logged in: other people of this
+// machine, who cannot, do not keep the owner out.
 func (s *Server) track(w *wire) (*wire, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, net.ErrClosed
 	}
-	if len(s.wires) >= maxConns {
+	// Those that are sent away take a moment to go.
+	if n := len(s.wires); n >= 2*maxConns || n >= maxConns && !s.makeRoom() {
 		return nil, errTooMany
 	}
-	s.wires[w] = struct{}{}
+	s.came++
+	s.wires[w] = s.came
 	s.wg.Add(1)
 	return w, nil
+}
+
+// makeRoom sends the oldest stranger away; false means that there is none. Callers hold
+// s.mu.
+func (s *Server) makeRoom() bool {
+	var oldest *wire
+	for w, came := range s.wires {
+		if w.account.Load() == nil && !w.detached.Load() && !w.sent && (oldest == nil || came < s.wires[oldest]) {
+			oldest = w
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.sent = true
+	oldest.interrupt()
+	return true
 }
 
 func (s *Server) untrack(w *wire) {

@@ -61,6 +61,7 @@ type wire struct {
 	br     *bufio.Reader
 	secure bool
 	closer sync.Once
+	sent   bool // it was turned away for another; guarded by the server's mu
 	// detached is set when the connection lives on in another wire. It has no
 	// lock, since Close must not wait for a stuck write.
 	detached atomic.Bool
@@ -167,11 +168,17 @@ type source struct{ w *wire }
 // by less than a second stays.
 func (s source) Read(p []byte) (int, error) {
 	w := s.w
-	if moved := w.deadline.Sub(w.armed); moved < 0 || moved >= time.Second {
-		if err := w.Conn.SetReadDeadline(w.deadline); err != nil {
+	deadline := w.deadline
+	if w.account.Load() == nil {
+		if most := time.Now().Add(loginTimeout); deadline.IsZero() || deadline.After(most) {
+			deadline = most
+		}
+	}
+	if moved := deadline.Sub(w.armed); moved < 0 || moved >= time.Second {
+		if err := w.Conn.SetReadDeadline(deadline); err != nil {
 			return 0, err
 		}
-		w.armed = w.deadline
+		w.armed = deadline
 	}
 	return w.Conn.Read(p)
 }

@@ -357,11 +357,30 @@ func TestKilledClientIsNotInTheWay(t *testing.T) {
 	w.dial().login().do("STAT", "+OK 1 ")
 }
 
+// TestStrangersMakeRoom: those who cannot log in do not keep out the one who can, nor do
+// they end what he has.
+func TestStrangersMakeRoom(t *testing.T) {
+	w := newWorld(t)
+	mine := w.dial().login()
+	first := w.dial()
+	for range maxConns - 2 {
+		w.dial()
+	}
+	w.dial().do("CAPA", "+OK")
+	first.closed()
+	mine.do("NOOP", "+OK")
+}
+
 func TestTooManyConnections(t *testing.T) {
 	w := newWorld(t)
 	for range maxConns {
 		w.dial()
 	}
+	w.server.mu.Lock()
+	for _, g := range w.server.conns { // one account has one session
+		g.account = user
+	}
+	w.server.mu.Unlock()
 	conn, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,8 @@ import (
 
 // The timeouts and limits.
 const (
-	idleTimeout      = 10 * time.Minute // RFC 1939 section 3: at least that
+	loginTimeout     = time.Minute      // silence before the client has logged in
+	idleTimeout      = 10 * time.Minute // afterwards; RFC 1939 section 3: at least that
 	writeTimeout     = 30 * time.Second // for a client to take the next few KiB
 	handshakeTimeout = 30 * time.Second
 	badPasswordDelay = time.Second
@@ -74,8 +75,16 @@ type Server struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	conns  map[net.Conn]string      // as accepted, with the account that is logged in, if any
+	conns  map[net.Conn]*guest      // as accepted
+	came   uint64                   // how many connections
 	locked map[string]chan struct{} // by account, closed when its maildrop is given up
+}
+
+// A guest is what the server knows of a connection.
+type guest struct {
+	account string // empty before the login
+	came    uint64 // how many came before it
+	sent    bool   // it was turned away for another
 }
 
 // New returns a server that does not listen yet.
@@ -85,7 +94,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		o: o, log: o.Logger,
-		conns:  make(map[net.Conn]string),
+		conns:  make(map[net.Conn]*guest),
 		locked: make(map[string]chan struct{}),
 	}
 	if s.log == nil {
@@ -111,7 +120,9 @@ func (s *Server) Serve(ln net.Listener) error {
 	return nil
 }
 
-// admit gives a connection its goroutine.
+// admit gives a connection its goroutine. When too many are open, it is in the place of
+// the oldest that has not logged in: other people of this machine, who cannot, do not
+// keep the owner out.
 func (s *Server) admit(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,12 +130,13 @@ func (s *Server) admit(conn net.Conn) {
 		conn.Close()
 		return
 	}
-	full := len(s.conns) >= maxConns
-	if full && len(s.conns) >= 2*maxConns {
+	if len(s.conns) >= 2*maxConns { // those that are sent away take a moment to go
 		conn.Close()
 		return
 	}
-	s.conns[conn] = ""
+	full := len(s.conns) >= maxConns && !s.makeRoom()
+	s.came++
+	s.conns[conn] = &guest{came: s.came}
 	s.wg.Go(func() {
 		if ss := newSession(s, conn); full {
 			ss.refuse()
@@ -135,6 +147,23 @@ func (s *Server) admit(conn net.Conn) {
 		delete(s.conns, conn)
 		s.mu.Unlock()
 	})
+}
+
+// makeRoom sends the oldest stranger away; false means that there is none. Callers hold
+// s.mu.
+func (s *Server) makeRoom() bool {
+	var oldest net.Conn
+	for conn, g := range s.conns {
+		if g.account == "" && !g.sent && (oldest == nil || g.came < s.conns[oldest].came) {
+			oldest = conn
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	s.conns[oldest].sent = true
+	interrupt(oldest)
+	return true
 }
 
 // lock takes the exclusive access that RFC 1939 section 4 asks for. It waits for a
@@ -189,8 +218,8 @@ func (s *Server) Close() error {
 func (s *Server) LogOut(account string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for conn, name := range s.conns {
-		if name == "" || name == account {
+	for conn, g := range s.conns {
+		if g.account == "" || g.account == account {
 			interrupt(conn)
 		}
 	}
@@ -206,5 +235,5 @@ func interrupt(conn net.Conn) {
 func (s *Server) loggedIn(accepted net.Conn, account string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[accepted] = account
+	s.conns[accepted].account = account
 }

@@ -255,6 +255,22 @@ func inBubble(t *testing.T, fn func(t *testing.T, dial func() *line)) {
 	})
 }
 
+// TestSilentStranger: who does not log in is not kept for long, whatever was said before.
+func TestSilentStranger(t *testing.T) {
+	inBubble(t, func(t *testing.T, dial func() *line) {
+		l := dial()
+		time.Sleep(loginTimeout - time.Second)
+		l.do("CAPA", "+OK")
+		began := time.Now()
+		if _, err := io.Copy(io.Discard, l.r); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d != loginTimeout {
+			t.Errorf("dropped after %v", d)
+		}
+	})
+}
+
 // TestDeadClient is for a client that holds the maildrop and is gone.
 func TestDeadClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, dial func() *line) {

@@ -143,7 +143,11 @@ func (ss *session) line(limit int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := ss.conn.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+	timeout := idleTimeout
+	if ss.account == nil {
+		timeout = loginTimeout
+	}
+	if err := ss.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
 	total := 0

@@ -66,14 +66,36 @@ func refuseConn(raw net.Conn, plain bool) {
 	_ = raw.Close()
 }
 
-// add makes room for c, or returns false.
+// add makes room for c, or returns false. When too many are open, c is in the place of
+// the oldest that has not logged in: other people of this machine, who cannot, do not
+// keep the owner out.
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) >= maxConns {
+	if s.closed || len(s.conns) >= 2*maxConns { // those that are sent away take a moment to go
 		return false
 	}
-	s.conns[c] = struct{}{}
+	if len(s.conns) >= maxConns && !s.makeRoom() {
+		return false
+	}
+	s.came++
+	s.conns[c] = s.came
+	return true
+}
+
+// makeRoom sends the oldest stranger away; false means that there is none. Callers hold
+// s.mu.
+func (s *Server) makeRoom() bool {
+	var oldest *conn
+	for c, came := range s.conns {
+		if (oldest == nil || came < s.conns[oldest]) && c.stranger() {
+			oldest = c
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.shutDown()
 	return true
 }
 
@@ -81,10 +103,10 @@ func (s *Server) add(c *conn) bool {
 // if the server closes.
 func (s *Server) replace(old, next *conn) bool {
 	s.mu.Lock()
-	closed := s.closed
+	closed, came := s.closed, s.conns[old]
 	delete(s.conns, old)
 	if !closed {
-		s.conns[next] = struct{}{}
+		s.conns[next] = came
 	}
 	s.mu.Unlock()
 	if closed {
@@ -309,6 +331,13 @@ func (c *conn) logIn(account string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loggedIn, c.account = true, account
+}
+
+// stranger reports whether the client has not logged in, and may still do it.
+func (c *conn) stranger() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.loggedIn && !c.closing
 }
 
 // may reports whether the client is logged in as account, or might be about to.

@@ -71,7 +71,7 @@ func TestGarbage(t *testing.T) {
 	t.Run("too many connections", func(t *testing.T) {
 		r := start(t, nil)
 		for range maxConns {
-			r.dial(t)
+			r.dialIn(t)
 		}
 		c, err := net.Dial("tcp", r.addr)
 		if err != nil {
@@ -85,6 +85,20 @@ func TestGarbage(t *testing.T) {
 	if len(r.all()) != 0 {
 		t.Error("something was submitted")
 	}
+}
+
+// TestStrangersMakeRoom: those who cannot log in do not keep out the one who can, nor do
+// they end what he has.
+func TestStrangersMakeRoom(t *testing.T) {
+	r := start(t, nil)
+	mine := r.dialIn(t)
+	first := r.dial(t)
+	for range maxConns - 2 {
+		r.dial(t)
+	}
+	r.dialIn(t).cmd("250", "NOOP")
+	first.ended()
+	mine.cmd("250", "NOOP")
 }
 
 // A message that has arrived whole when the server closes is answered: else it

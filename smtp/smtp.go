@@ -107,7 +107,8 @@ type Server struct {
 	closed    bool
 	serving   bool // feed is served
 	listeners map[net.Listener]struct{}
-	conns     map[*conn]struct{}
+	conns     map[*conn]uint64 // and how many came before it
+	came      uint64           // how many connections
 }
 
 // New returns a server that listens nowhere yet.
@@ -136,7 +137,7 @@ func New(o Options) (*Server, error) {
 		opts:      o,
 		log:       o.Logger,
 		listeners: map[net.Listener]struct{}{},
-		conns:     map[*conn]struct{}{},
+		conns:     map[*conn]uint64{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
