@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"time"
 
 	"mailproxy/internal/address"
@@ -30,7 +31,17 @@ const (
 const registerWait = 2 * time.Minute
 
 // socket is where the daemon with that data directory listens.
-func socket(dir string) control.Socket { return control.Socket{Program: "mailproxy", Dir: dir} }
+func socket(dir string) control.Socket {
+	return control.Socket{Program: "mailproxy", Dir: dir, Start: HowToStart(), Why: func() error { return noted(dir) }}
+}
+
+// HowToStart says how a daemon is started that does not run, after "start it with".
+func HowToStart() string {
+	if runtime.GOOS == "linux" {
+		return `"mailproxy run" (or, where it is a service, "systemctl --user start mailproxy")`
+	}
+	return `"mailproxy run"`
+}
 
 // NewAccount is the body of a request to add an account.
 type NewAccount struct {

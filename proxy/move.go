@@ -101,7 +101,7 @@ func (m Move) Export(ctx context.Context) (out Moving, err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	out = Moving{File: file, WithoutMail: m.WithoutMail, Stopped: stopped}
-	if err := checkMoved(st); err != nil {
+	if err := checkMoved(m.Dir, st); err != nil {
 		return out, err
 	}
 	if out.Addresses, err = addressesOf(st); err != nil {
@@ -133,7 +133,7 @@ func (m Move) Export(ctx context.Context) (out Moving, err error) {
 	if err != nil {
 		return out, errors.Join(err, removed(part))
 	}
-	return out, mark.finish()
+	return out, errors.Join(mark.finish(), mark.note(m.Dir))
 }
 
 // removed removes a file that may be there.
@@ -290,7 +290,7 @@ func (m Move) free(ctx context.Context, key []byte) (st *store.Store, stopped bo
 		for _, r := range records {
 			list = append(list, r.Address)
 		}
-		if err = checkMoved(st); err == nil {
+		if err = checkMoved(m.Dir, st); err == nil {
 			err = there(list)
 		}
 	}
@@ -341,5 +341,5 @@ func (m Move) swap(replaces bool) error {
 	if err := durable.SyncDir(m.Dir); err != nil {
 		return err
 	}
-	return os.RemoveAll(replaced)
+	return errors.Join(dropNote(m.Dir), os.RemoveAll(replaced))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailproxy/internal/control"
 	"mailproxy/internal/store"
 	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
@@ -117,6 +118,15 @@ func TestMoveToANewComputer(t *testing.T) {
 	fresh.gets(mover, "after the old one came back", "first", "while nobody reads")
 }
 
+// silence is what a command says that asks a daemon which does not run.
+func (c *computer) silence() error {
+	_, err := Control(c.dir).Status(c.p.t.Context())
+	if !errors.Is(err, control.ErrNotRunning) {
+		c.p.t.Errorf("where no daemon runs, a command says %v", err)
+	}
+	return err
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err) // of a test's own doing
@@ -157,8 +167,14 @@ func TestMoveIsInterrupted(t *testing.T) {
 	if err := os.Rename(file, file+partSuffix); err != nil {
 		t.Fatal(err)
 	}
+	if err := dropNote(c.dir); err != nil { // so do the words for who asks a daemon
+		t.Fatal(err)
+	}
 	if err := c.start(); !errors.Is(err, ErrMoved) {
 		t.Errorf("a daemon starts on what was moved: %v", err)
+	}
+	if err := c.silence(); !errors.Is(err, ErrMoved) {
+		t.Errorf("after the start that was refused, a command says %v", err)
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
@@ -227,6 +243,9 @@ func TestMoveBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.end()
+	if err := c.silence(); !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), file) {
+		t.Errorf("after the export, a command says %v", err)
+	}
 	there := p.computer(filepath.Join(t.TempDir(), "new"))
 	if _, err := there.move(file).Import(t.Context()); err != nil {
 		t.Fatal(err)
@@ -234,6 +253,9 @@ func TestMoveBack(t *testing.T) {
 	list, err := UndoExport(t.Context(), c.dir, c.move("").Key)
 	if err != nil || !slices.Equal(list, []string{mover}) {
 		t.Fatalf("undo: %v, %v", list, err)
+	}
+	if err := c.silence(); errors.Is(err, ErrMoved) {
+		t.Errorf("after the export was undone, a command says %v", err)
 	}
 	if _, err := UndoExport(t.Context(), c.dir, c.move("").Key); err == nil || !strings.Contains(err.Error(), "there is nothing to undo") {
 		t.Errorf("undo once more: %v", err)

@@ -67,17 +67,21 @@ func getMoved(st *store.Store) (*moved, error) {
 	return &m, nil
 }
 
-// checkMoved refuses a store whose accounts were handed over.
-func checkMoved(st *store.Store) error {
+// checkMoved refuses the store of dir if its accounts were handed over. What the directory
+// notes of that is as the store has it afterwards.
+func checkMoved(dir string, st *store.Store) error {
 	m, err := getMoved(st)
-	if err != nil || m == nil {
+	if err != nil {
 		return err
 	}
+	if m == nil {
+		return dropNote(dir)
+	}
+	noteErr := m.note(dir)
 	if err := m.finish(); err != nil {
-		return err
+		return errors.Join(err, noteErr)
 	}
-	return fmt.Errorf("%w on %s, by the file %s: run \"mailproxy import\" with it there. If they never were imported, \"mailproxy export --undo\" takes them back to this one",
-		ErrMoved, time.Unix(m.At, 0).Format(time.DateOnly), m.File)
+	return errors.Join(m.refusal(), noteErr)
 }
 
 // finish gives the file its name, should that have been interrupted: the store is
@@ -151,6 +155,9 @@ func UndoExport(ctx context.Context, dir string, key func() ([]byte, error)) (ad
 	})
 	if err != nil {
 		return nil, fmt.Errorf("undo export: %w", err)
+	}
+	if err := dropNote(dir); err != nil {
+		return nil, fmt.Errorf("undo export: the accounts are back, but for a note that says otherwise: %w; \"mailproxy run\" removes it", err)
 	}
 	return addressesOf(st)
 }

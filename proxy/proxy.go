@@ -148,7 +148,7 @@ func (d *Daemon) open() error {
 	case err != nil:
 		return err
 	}
-	if err := checkMoved(d.store); err != nil {
+	if err := checkMoved(d.opt.Dir, d.store); err != nil {
 		return err
 	}
 	if d.cert, err = cert.Ensure(filepath.Join(d.opt.Dir, CertDir), key, d.opt.Now); err != nil {

@@ -102,6 +102,8 @@ func askStatus(ctx context.Context, dir string) (*proxy.Status, error) {
 	defer cancel()
 	s, err := proxy.Control(dir).Status(asking)
 	switch {
+	case errors.Is(err, proxy.ErrMoved):
+		return nil, err
 	case errors.Is(err, control.ErrNotRunning):
 		return nil, nil
 	case asking.Err() != nil:

@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -43,7 +44,45 @@ var ErrNotRunning = errors.New("no daemon answers")
 type Socket struct {
 	Program string // as in "mailproxy run"
 	Dir     string // the daemon's directory
+	// Start says how a daemon that does not run is started; empty: by Program and run.
+	Start string
+	// Why returns the reason for which none is to run, or nil. It may be nil.
+	Why func() error
 }
+
+// notRunning is the error where no daemon answered, for cause.
+func (s Socket) notRunning(cause error) error {
+	silent := &silence{cause: cause, text: fmt.Sprintf("%s does not run with %s", s.Program, s.Dir)}
+	if s.Why != nil {
+		if why := s.Why(); why != nil {
+			silent.cause = why
+			silent.text += ": " + why.Error()
+			return silent
+		}
+	}
+	start := s.Start
+	if start == "" {
+		start = fmt.Sprintf("%q", s.Program+" run")
+	}
+	silent.text += "; start it with " + start + " and try again"
+	// That there is no socket, or nobody at it, is what was said already.
+	if !errors.Is(cause, fs.ErrNotExist) && !errors.Is(cause, syscall.ECONNREFUSED) {
+		silent.text += ": " + cause.Error()
+	}
+	return silent
+}
+
+// A silence is ErrNotRunning in words for a user.
+type silence struct {
+	text  string
+	cause error
+}
+
+// Error implements error.
+func (e *silence) Error() string { return e.text }
+
+// Unwrap returns ErrNotRunning and the cause.
+func (e *silence) Unwrap() []error { return []error{ErrNotRunning, e.cause} }
 
 // Path returns the socket's path: in the directory, or if that path is too long for
 // a socket, in a directory of the user's own among the temporary files.
@@ -313,7 +352,7 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w for %s; start it with %q and try again: %w", ErrNotRunning, c.socket.Dir, c.socket.Program+" run", err)
+		return nil, c.socket.notRunning(err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil

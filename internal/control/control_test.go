@@ -20,7 +20,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // serving serves mux at a socket until the test ends, or stop is called.
 func serving(t *testing.T, mux http.Handler) (s Socket, stop func()) {
 	t.Helper()
-	s = Socket{"program", t.TempDir()}
+	s = Socket{Program: "program", Dir: t.TempDir()}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, mux) }()
@@ -108,8 +108,14 @@ func TestAnswers(t *testing.T) {
 		t.Error("a stream without an end is taken for whole")
 	}
 	stop()
-	if err := c.Do(t.Context(), "POST", "/double", number{1}, &out); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), `start it with "program run"`) {
+	if err := c.Do(t.Context(), "POST", "/double", number{1}, &out); !errors.Is(err, ErrNotRunning) || err.Error() != "program does not run with "+s.Dir+`; start it with "program run" and try again` {
 		t.Errorf("a daemon that is gone: %v", err)
+	}
+	gone := errors.New("it has moved")
+	s.Why = func() error { return gone }
+	if err := s.Client().Do(t.Context(), "GET", "/", nil, &out); !errors.Is(err, ErrNotRunning) || !errors.Is(err, gone) ||
+		err.Error() != "program does not run with "+s.Dir+": it has moved" {
+		t.Errorf("a daemon that is not to run: %v", err)
 	}
 }
 
@@ -143,7 +149,7 @@ func TestSocketDirectoryOfAnother(t *testing.T) {
 		t.Skip("there the directory's owner decides")
 	}
 	t.Setenv("TMPDIR", t.TempDir())
-	s := Socket{"program", filepath.Join(t.TempDir(), strings.Repeat("long", maxPath/4))}
+	s := Socket{Program: "program", Dir: filepath.Join(t.TempDir(), strings.Repeat("long", maxPath/4))}
 	path, err := s.Path()
 	if err != nil {
 		t.Fatal(err)

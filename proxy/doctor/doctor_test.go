@@ -150,7 +150,8 @@ func TestChecks(t *testing.T) {
 		{"store key", func(t *testing.T, p *Patient) { keyFileGone(t, p); running(p) }, Warning, "cannot be started again"},
 		{"store key", func(t *testing.T, p *Patient) { write(t, filepath.Join(p.Config.Dir, storekey.File), "short") }, Problem, "damaged"},
 
-		{"daemon", func(*testing.T, *Patient) {}, Warning, "does not run"},
+		{"daemon", func(*testing.T, *Patient) {}, Problem, "does not run"},
+		{"daemon", func(_ *testing.T, p *Patient) { p.StatusErr = &proxy.MovedError{At: now, File: "carol.age"} }, Problem, "moved to another computer on 2026-11-23, by the file carol.age"},
 		{"daemon", func(_ *testing.T, p *Patient) { running(p) }, OK, "it runs"},
 		{"daemon", func(_ *testing.T, p *Patient) { p.StatusErr = errors.New("another user's") }, Problem, "another user's"},
 

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -21,13 +22,16 @@ const (
 
 // daemon says whether one runs.
 func (p *Patient) daemon(context.Context) []Result {
+	var gone *proxy.MovedError
 	switch {
 	case p.Status != nil:
 		return one(OK, "", "it runs")
+	case errors.As(p.StatusErr, &gone):
+		return one(Problem, gone.Hint(), "%s", gone.Text())
 	case p.StatusErr != nil:
 		return one(Problem, "", "%v", p.StatusErr)
 	}
-	return one(Warning, "start it: mailproxy run, or where it is a service: systemctl --user start mailproxy",
+	return one(Problem, "start it with "+proxy.HowToStart(),
 		"it does not run: mail is neither sent nor received, and its connection cannot be looked at")
 }
 
