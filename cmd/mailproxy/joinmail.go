@@ -44,7 +44,7 @@ func (j *joinCmd) trust(ctx context.Context) (thunderbird bool) {
 		j.did("mail programs do not trust mailproxy yet: %v", err)
 		return false
 	}
-	j.firstStart(ctx, computer)
+	started := j.firstStart(ctx, computer)
 	for _, p := range truststore.Places(computer) {
 		name, ok := mailPlaces[p.Kind]
 		if !ok {
@@ -61,7 +61,11 @@ func (j *joinCmd) trust(ctx context.Context) (thunderbird bool) {
 		case r.Already:
 			j.did("%s (%s) trusts mailproxy already", name, p.Path)
 		default:
-			j.did("%s (%s) trusts mailproxy now: by the certificate that was made here, for this computer alone", name, p.Path)
+			restart := ""
+			if r.Note != "" && !started {
+				restart = "; " + r.Note
+			}
+			j.did("%s (%s) trusts mailproxy now: by the certificate that was made here, for this computer alone%s", name, p.Path, restart)
 		}
 		thunderbird = thunderbird || p.Kind == truststore.Thunderbird
 	}
@@ -69,28 +73,30 @@ func (j *joinCmd) trust(ctx context.Context) (thunderbird bool) {
 }
 
 // firstStart has a Thunderbird that was never started make its profile, if the user says
-// so: it is another program's, and may be meant to stay as it is.
-func (j *joinCmd) firstStart(ctx context.Context, computer truststore.Computer) {
+// so: it is another program's, and may be meant to stay as it is. It reports whether that
+// was done.
+func (j *joinCmd) firstStart(ctx context.Context, computer truststore.Computer) bool {
 	words := truststore.FirstStart(computer)
 	if words == "" {
-		return
+		return false
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		j.did("Thunderbird was never started here, and does not trust mailproxy yet; type: %s", trustAgain)
-		return
+		return false
 	}
 	fmt.Printf("\nThunderbird was never started here. Shall it be started now, without a window, to make its profile?\nThen it can be told to trust mailproxy. [Y/n] ")
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	fmt.Println()
 	if answer := strings.ToLower(strings.TrimSpace(line)); err != nil || answer != "" && answer != "y" && answer != "yes" {
 		j.did("Thunderbird was left alone; when it shall trust mailproxy, type: %s", trustAgain)
-		return
+		return false
 	}
 	if err := truststore.StartFirst(ctx, computer); err != nil {
 		j.did("%v; start Thunderbird yourself, quit it, and type: %s", err, trustAgain)
-		return
+		return false
 	}
 	j.did("Thunderbird has made its profile: %s", words)
+	return true
 }
 
 // sayMail says what to do in the mail program.
