@@ -11,6 +11,7 @@ import (
 
 	"mailproxy/internal/address"
 	"mailproxy/internal/control"
+	"mailproxy/proxy/web"
 )
 
 // The control API, which the command line talks to (package control).
@@ -66,7 +67,12 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	d.handleStop(mux, stop)
-	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status(), nil) })
+	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) {
+		s := d.Status()
+		h := web.HeadlineOf(pageSource{d}.State())
+		s.Headline = &h
+		d.answer(w, s, nil)
+	})
 	mux.HandleFunc("GET "+pathAccounts, func(w http.ResponseWriter, _ *http.Request) { d.answer(w, d.Status().Accounts, nil) })
 	control.Handle(mux, d.log, pathAccounts, d.addAndRegister)
 	control.Handle(mux, d.log, pathEnd, func(ctx context.Context, in EndAccount) (struct{}, error) { return struct{}{}, d.End(ctx, in) })

@@ -9,10 +9,13 @@ import (
 	"mailproxy/mixclient"
 	"mailproxy/proxy/inbox"
 	"mailproxy/proxy/outbox"
+	"mailproxy/proxy/web"
 )
 
 // Status describes the daemon at one moment, for the user and for programs.
 type Status struct {
+	// Headline says whether mail flows; for who asks the running daemon.
+	Headline *web.Headline     `json:"headline,omitempty"`
 	Accounts []AccountStatus   `json:"accounts"`
 	Listen   map[string]string `json:"listen"` // by protocol
 	Waiting  int               `json:"outbox"` // recipients whose mail is not in a spool yet

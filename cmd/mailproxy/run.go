@@ -287,6 +287,13 @@ func (s *statusCmd) Run(ctx context.Context) error {
 	if s.JSON {
 		return printJSON(st)
 	}
+	if h := st.Headline; h != nil {
+		fmt.Println(h.Text)
+		for _, more := range h.More {
+			fmt.Println(more)
+		}
+		fmt.Println()
+	}
 	fmt.Printf("SMTP %s, IMAP %s, POP3 %s\n", st.Listen["smtp"], st.Listen["imap"], st.Listen["pop3"])
 	fmt.Printf("outbox: %d on the way, %d in recipients' spools without a receipt yet\n", st.Waiting, st.Receipts)
 	printSending(st.Sending)
@@ -301,13 +308,13 @@ func (s *statusCmd) Run(ctx context.Context) error {
 			continue
 		}
 		if a.Held > 0 {
-			fmt.Printf("  %d messages are held: their sender's key changed, or its provider's log does not hold it (mailproxy contact list)\n", a.Held)
+			fmt.Printf("  held: %s; their sender's key changed, or its provider's log does not hold it (mailproxy contact list)\n", mails(a.Held))
 		}
 		if a.Blocked > 0 {
-			fmt.Printf("  %d mails of contacts that you have blocked were dropped since the start\n", a.Blocked)
+			fmt.Printf("  dropped since the start, from contacts that you have blocked: %s\n", mails(int(a.Blocked)))
 		}
 		if a.Incomplete > 0 {
-			fmt.Printf("  %d messages are arriving\n", a.Incomplete)
+			fmt.Printf("  arriving: %s\n", mails(a.Incomplete))
 			printArriving(a.Arriving)
 		}
 		if a.SharesWith != "" {

@@ -49,7 +49,7 @@ func (s *Server) contact(w http.ResponseWriter, r *http.Request, who *session) {
 	v, _ := viewNamed("contacts")
 	v.Title = c.Address
 	d := data{View: v, Views: views, CSRF: who.csrf, State: s.source.State(), Contacts: []Contact{c}, ids: s.contactID}
-	d.Headline, d.Notes = headlineOf(d.State), s.gate.notes(who)
+	d.Headline, d.Notes = HeadlineOf(d.State), s.gate.notes(who)
 	s.render(w, r, http.StatusOK, "contact", d)
 }
 

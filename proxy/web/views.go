@@ -48,7 +48,7 @@ type data struct {
 	Notes []string
 
 	State    State
-	Headline headline
+	Headline Headline
 	Sending  []moving
 	Received []Letter
 	Sent     []Letter
@@ -72,7 +72,7 @@ const (
 // data collects what a view shows.
 func (s *Server) data(ctx context.Context, v view, who *session) (d data, err error) {
 	d = data{View: v, Views: views, CSRF: who.csrf, State: s.source.State(), ids: s.contactID}
-	d.Headline = headlineOf(d.State)
+	d.Headline = HeadlineOf(d.State)
 	switch v.Name {
 	case "overview", "mail":
 		n := manyLetters
@@ -105,15 +105,16 @@ func (s *Server) data(ctx context.Context, v view, who *session) (d data, err er
 	return d, err
 }
 
-// A headline answers the first question in a sentence.
-type headline struct {
-	Level Level
-	Text  string
-	More  []string
+// A Headline answers the first question in a sentence, with what else there is to say.
+type Headline struct {
+	Level Level    `json:"level"`
+	Text  string   `json:"text"`
+	More  []string `json:"more,omitempty"`
 }
 
-func headlineOf(s State) headline {
-	h := headline{Level: Good, Text: "All is well: mail flows."}
+// HeadlineOf says whether mail flows, and if not, why.
+func HeadlineOf(s State) Headline {
+	h := Headline{Level: Good, Text: "All is well: mail flows."}
 	worse := func(l Level, text string) {
 		if h.Level == Good || h.Level == Notice && l == Trouble {
 			h.Level, h.Text = l, text
@@ -144,11 +145,11 @@ func headlineOf(s State) headline {
 			worse(Notice, a.Address+" is being registered at its provider. That takes some seconds.")
 		}
 		if a.Held > 0 {
-			worse(Notice, fmt.Sprintf("%d mails to %s are held until you decide about their sender's key.", a.Held, a.Address))
+			worse(Notice, fmt.Sprintf("%s to %s %s held until you decide about their sender's key.", mails(a.Held), a.Address, are(a.Held)))
 		}
 	}
 	if active == 0 {
-		return headline{Level: Notice, Text: "There is no account yet. With an invitation from a provider, run: mailproxy join INVITATION"}
+		return Headline{Level: Notice, Text: "There is no account yet. With an invitation from a provider, run: mailproxy join INVITATION"}
 	}
 	for _, a := range s.Alarms {
 		worse(Trouble, clean(a.Subject)+".")
@@ -170,6 +171,8 @@ var functions = template.FuncMap{
 	"fate":  fate,
 	"dict":  dict,
 	"rows":  rows,
+	"mails": mails,
+	"are":   are,
 
 	"accounts": func(list []Account) []Account { return ofKind(list, false) },
 	"aliases":  func(list []Account) []Account { return ofKind(list, true) },
@@ -181,6 +184,21 @@ var functions = template.FuncMap{
 		}
 		return fmt.Sprintf(" (%.0f %%)", 100*float64(s.Lost)/float64(sent))
 	},
+}
+
+// mails counts them in words, and are has the verb for it.
+func mails(n int) string {
+	if n == 1 {
+		return "1 mail"
+	}
+	return fmt.Sprintf("%d mails", n)
+}
+
+func are(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 // ofKind returns the accounts of a list, or the aliases.

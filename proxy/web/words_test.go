@@ -94,14 +94,15 @@ func TestHeadline(t *testing.T) {
 		{"an alias that is refused", State{Accounts: []Account{alice, {Address: "lea@south.test", AliasOf: alice.Address, Problem: "by invitation only"}}, Networks: []Network{{Status: up}}}, Trouble, "by invitation only"},
 		{"refused", one(Account{Address: "bob@south.test", Problem: "the name is taken"}, up), Trouble, "the name is taken"},
 		{"held", one(Account{Address: "a@b.test", Registered: true, Held: 2}, up), Notice, "2 mails"},
+		{"one held", one(Account{Address: "a@b.test", Registered: true, Held: 1}, up), Notice, "1 mail to a@b.test is held"},
 		{"alarm", alarmed, Trouble, "a false key"},
 	} {
-		if h := headlineOf(c.state); h.Level != c.level || !strings.Contains(h.Text, c.text) {
+		if h := HeadlineOf(c.state); h.Level != c.level || !strings.Contains(h.Text, c.text) {
 			t.Errorf("%s: %s %q, want %s %q", c.name, h.Level, h.Text, c.level, c.text)
 		}
 	}
 	both := one(Account{Address: "a@b.test"}, down)
-	if h := headlineOf(both); h.Level != Trouble || !strings.HasPrefix(h.Text, "Offline") || len(h.More) != 1 {
+	if h := HeadlineOf(both); h.Level != Trouble || !strings.HasPrefix(h.Text, "Offline") || len(h.More) != 1 {
 		t.Errorf("offline and new: %+v", h)
 	}
 }
