@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"mailproxy/internal/command/scripts"
 	"mailproxy/internal/demo"
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
@@ -174,7 +175,7 @@ func (p *provider) open(dir string) *person {
 // register registers with an invitation, as "mailproxy account add" does.
 func (p *provider) register(dir, address, code string) (*person, error) {
 	w := p.open(dir)
-	ctx, cancel := context.WithTimeout(p.t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 3*scripts.Patience)
 	defer cancel()
 	password, err := w.Daemon.AddAccount(ctx, proxy.NewAccount{Address: address, Invite: code})
 	if err == nil {
@@ -217,9 +218,9 @@ func (w *person) problem() string { return w.Daemon.Status().Accounts[0].Problem
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(3 * patience); !done(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(3 * scripts.Patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not in %v", what, 3*patience)
+			t.Fatalf("%s: not in %v", what, 3*scripts.Patience)
 		}
 	}
 }

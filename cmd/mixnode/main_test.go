@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -15,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mailproxy/internal/command/scripts"
 	"mailproxy/mixnet/directory"
 )
 
@@ -28,69 +26,16 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"freeport": freePort, "keyof": keyOf, "waitport": waitPort, "waitfile": waitFile, "replace": replace,
-			"background": background, "signal": signalTo, "waitline": waitLine, "later": later,
-		},
+		Cmds: scripts.With(map[string]scripts.Command{
+			"keyof": keyOf, "background": background, "signal": signalTo, "waitline": waitLine, "later": later,
+		}),
 		RequireExplicitExec: true,
 	})
-}
-
-// patience is longer than anything in a script takes.
-const patience = time.Minute
-
-func wait(ts *testscript.TestScript, what string, done func() bool) {
-	for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			ts.Fatalf("%s: not in %v", what, patience)
-		}
-	}
-}
-
-// freeport VARIABLE... sets each to a port of loopback that is free.
-func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		ts.Setenv(name, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
-		ts.Check(l.Close())
-	}
 }
 
 // keyof VARIABLE FILE sets the variable to what is in the file, a key.
 func keyOf(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
-}
-
-// waitport PORT waits until something listens there.
-func waitPort(ts *testscript.TestScript, _ bool, args []string) {
-	wait(ts, "port "+args[0], func() bool {
-		c, err := net.Dial("tcp", "127.0.0.1:"+args[0])
-		return err == nil && c.Close() == nil
-	})
-}
-
-// waitfile DIR SUFFIX waits until a file whose name ends so is in the directory.
-func waitFile(ts *testscript.TestScript, _ bool, args []string) {
-	wait(ts, args[0]+"/*"+args[1], func() bool {
-		list, err := os.ReadDir(ts.MkAbs(args[0]))
-		for _, e := range list {
-			if strings.HasSuffix(e.Name(), args[1]) {
-				return true
-			}
-		}
-		return err != nil && !os.IsNotExist(err)
-	})
-}
-
-// replace FILE OLD NEW replaces what must be in the file.
-func replace(ts *testscript.TestScript, _ bool, args []string) {
-	b, err := os.ReadFile(ts.MkAbs(args[0]))
-	ts.Check(err)
-	if !bytes.Contains(b, []byte(args[1])) {
-		ts.Fatalf("%s has no %q:\n%s", args[0], args[1], b)
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Replace(b, []byte(args[1]), []byte(args[2]), 1), 0o600))
 }
 
 // A process is what background started, and how much of its log waitline has read.
@@ -147,7 +92,7 @@ func signalTo(ts *testscript.TestScript, _ bool, args []string) {
 // not before one that an earlier waitline found.
 func waitLine(ts *testscript.TestScript, _ bool, args []string) {
 	p, re := processOf(ts, args[0]), regexp.MustCompile("(?m)"+args[1])
-	wait(ts, args[0]+" says "+args[1], func() bool {
+	scripts.Wait(ts, args[0]+" says "+args[1], func() bool {
 		text, err := os.ReadFile(p.log)
 		ts.Check(err)
 		at := re.FindIndex(text[p.read:])
