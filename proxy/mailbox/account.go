@@ -229,11 +229,12 @@ func (a *Account) HasMessageID(id string) (bool, error) {
 	return found, nil
 }
 
-// nextUIDValidity returns a value that no folder of the account had before: the
-// time, or one more than the last where the clock has not moved on.
+// nextUIDValidity returns a value that no folder of the account had before, nor of an
+// account that was deleted, which may have been of the same name: the time, or one more
+// than the last where the clock has not moved on.
 func (a *Account) nextUIDValidity(tx *store.Tx) (uint32, error) {
-	last, err := getNumber(tx, validityKey(a.id))
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	last, err := a.lastUIDValidity(tx)
+	if err != nil {
 		return 0, err
 	}
 	next := max(last+1, uint64(max(a.s.now().Unix(), 1)))
@@ -244,4 +245,17 @@ func (a *Account) nextUIDValidity(tx *store.Tx) (uint32, error) {
 		}
 	}
 	return uint32(next), tx.Set(validityKey(a.id), number(next))
+}
+
+// lastUIDValidity returns the highest value of the account's folders so far, and of
+// those of accounts that were deleted.
+func (a *Account) lastUIDValidity(tx *store.Tx) (last uint64, err error) {
+	for _, acct := range []uint32{a.id, deletedAccounts} {
+		n, err := getNumber(tx, validityKey(acct))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return 0, err
+		}
+		last = max(last, n)
+	}
+	return last, nil
 }

@@ -15,7 +15,8 @@ import (
 //	mailbox/version                          FormatVersion
 //	mailbox/nextaccount, mailbox/nextfolder  counters; numbers are never reused
 //	mailbox/a/<account name>                 accountRecord
-//	mailbox/v/<account id>                   the last UIDVALIDITY given out
+//	mailbox/v/<account id>                   the last UIDVALIDITY given out; that of
+//	                                         all accounts that were deleted has id 0
 //	mailbox/f/<account id><folder id>        folderRecord
 //	mailbox/n/<account id><folder name>      folder id
 //	mailbox/s/<account id><folder name>      subscription (empty)
@@ -36,6 +37,9 @@ var (
 	refsPrefix     = []byte("mailbox/r/")
 	chunkPrefix    = []byte("mailbox/c/")
 )
+
+// deletedAccounts stands for all of them; the first account has the id 1.
+const deletedAccounts = 0
 
 const (
 	blobIDSize = 16

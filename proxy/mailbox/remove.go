@@ -52,8 +52,16 @@ func (a *Account) deleteInbox(name string) error {
 		if err := a.deleteFolderTx(tx, f); err != nil {
 			return err
 		}
+		// A mail client may still know the folders when the account is made again.
+		last, err := a.lastUIDValidity(tx)
+		if err != nil {
+			return err
+		}
+		if err := tx.Set(validityKey(deletedAccounts), number(last)); err != nil {
+			return err
+		}
 		keys := [][]byte{accountKey(name), validityKey(a.id)}
-		err := tx.Iterate(store.Range{Prefix: subsKey(a.id)}, func(it store.Item) error {
+		err = tx.Iterate(store.Range{Prefix: subsKey(a.id)}, func(it store.Item) error {
 			keys = append(keys, append([]byte(nil), it.Key...))
 			return nil
 		})

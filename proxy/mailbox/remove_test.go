@@ -3,6 +3,7 @@ package mailbox
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"mailproxy/internal/store"
 )
@@ -76,10 +77,56 @@ func TestDeleteAccount(t *testing.T) {
 	if err := s.DeleteAccount("ben@north.test"); err != nil {
 		t.Fatal(err)
 	}
-	if after := keys(); len(after) > len(before)+2 { // the counters of accounts and folders
+	if after := keys(); len(after) > len(before)+3 { // the counters of accounts and folders, and of what was deleted
 		t.Errorf("left are %q", after)
 	}
 	if _, err := s.CreateAccount("ann@north.test"); err != nil {
 		t.Errorf("make it anew: %v", err)
+	}
+}
+
+// TestTrapUIDValidityOfAnAccountMadeAgain: a mail client that knew the account before
+// must not take the new one's messages for those it has (design.md section 8: UIDVALIDITY
+// constant over a reset). The clock stands still, then goes back.
+func TestTrapUIDValidityOfAnAccountMadeAgain(t *testing.T) {
+	st, err := store.Open(store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	s, err := Open(st, Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	had := map[uint32]bool{}
+	for i := range 4 {
+		a, err := s.CreateAccount("ann@north.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range a.Folders() {
+			f, err := a.Folder(info.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if had[f.UIDValidity()] {
+				t.Errorf("round %d: %s has the UIDVALIDITY %d, and another folder had it", i, info.Name, f.UIDValidity())
+			}
+			had[f.UIDValidity()] = true
+		}
+		if err := s.DeleteAccount("ann@north.test"); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			now = now.Add(-time.Minute)
+		}
+	}
+	if r, err := Check(t.Context(), st, CheckOptions{}); err != nil || !r.Clean() || r.Leftovers != 0 {
+		t.Errorf("check: %+v, %v", r, err)
 	}
 }
