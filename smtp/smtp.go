@@ -268,7 +268,7 @@ func (s *Server) LogOut(account string) {
 type libraryLog struct{ log *slog.Logger }
 
 func (l libraryLog) Printf(format string, v ...any) {
-	l.log.Warn("smtp: " + fmt.Sprintf(format, v...))
+	l.log.Warn("smtp: library", "event", fmt.Sprintf(format, v...))
 }
 
-func (l libraryLog) Println(v ...any) { l.log.Warn("smtp: " + fmt.Sprint(v...)) }
+func (l libraryLog) Println(v ...any) { l.log.Warn("smtp: library", "event", fmt.Sprint(v...)) }

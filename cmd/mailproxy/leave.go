@@ -167,7 +167,7 @@ func anyStore(cfg proxy.Config) bool {
 
 // ours are the daemon's own files in its directory, but for the store's key, which is
 // erased before.
-var ours = []string{storekey.StoreDir, "tls", "gateway", "network.used", "network.earlier", "moved.json", lookedFile, logFile, "control.sock"}
+var ours = []string{storekey.StoreDir, "tls", "gateway", "network.used", "network.earlier", "moved.json", lookedFile, logFile, logFile + oldLog, "control.sock"}
 
 // clearDir removes the daemon's files from its directory, and the directory if nothing
 // else is in it.

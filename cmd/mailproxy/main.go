@@ -20,7 +20,7 @@ type cli struct {
 	Leave   leaveCmd   `cmd:"" help:"Undo join: delete the accounts, and take everything off this computer."`
 	Demo    demoCmd    `cmd:"" help:"Run a whole private mail network and two mailboxes in this process."`
 	Run     runCmd     `cmd:"" help:"Run the daemon for your own accounts."`
-	Account accountCmd `cmd:"" help:"Add, list, revoke and delete accounts of the running daemon."`
+	Account accountCmd `cmd:"" help:"Add, list, revoke and delete accounts of the running daemon, and make new passwords."`
 	Alias   aliasCmd   `cmd:"" help:"Make, list and retire further addresses that nobody can connect with your account."`
 	Contact contactCmd `cmd:"" help:"List, verify, decide on and block whom your accounts know."`
 	Queue   queueCmd   `cmd:"" help:"List, show, withdraw and retry mail that is on its way."`

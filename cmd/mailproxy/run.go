@@ -50,6 +50,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 		return err
 	}
 	log := c.Logger()
+	if err := cutLog(cfg.Dir); err != nil {
+		log.Warn("mailproxy: the log grows on", "err", err)
+	}
 	// Before anything is offered or sent: it may have to wait for a passphrase.
 	key, err := storekey.Open(cfg.Dir, keySources(ctx))
 	if err != nil {
