@@ -174,8 +174,12 @@ type Status struct {
 	InFlight    int // packets of all kinds whose reply is still out
 
 	Queries, Reads, Loops uint64 // packets sent of each kind
-	Lost                  uint64 // packets of all kinds whose reply never came
-	LoopsSent, LoopsBack  uint64 // of the loops that measure loss: sent, and returned
+	// Lost are the packets of all kinds whose reply did not come in time, and for which
+	// only the network can be to blame: it is the rule by which loops count as lost.
+	// Interrupted are those that the machine's sleep explains, or a connection that
+	// ended or brought nothing at all meanwhile.
+	Lost, Interrupted    uint64
+	LoopsSent, LoopsBack uint64 // of the loops that measure loss: sent, and returned
 	// LoopsLost is the share of the last hundred of these that were lost, and
 	// LoopAlarm says that it is so high that a node is broken or an attack goes on.
 	LoopsLost float64

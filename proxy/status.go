@@ -56,8 +56,9 @@ type NetworkStatus struct {
 	SlotsMail   uint64  `json:"slots_mail"`  // queries sent
 	SlotsRead   uint64  `json:"slots_read"`  // reads sent
 	SlotsCover  uint64  `json:"slots_cover"` // loops sent
-	Lost        uint64  `json:"lost"`
-	LoopsSent   uint64  `json:"loops_sent"` // those that measure loss
+	Lost        uint64  `json:"lost"`        // of all these, by the network
+	Interrupted uint64  `json:"interrupted"` // and by a sleep, or a connection that ended or stood still
+	LoopsSent   uint64  `json:"loops_sent"`  // those that measure loss
 	LoopsBack   uint64  `json:"loops_back"`
 	LoopsLost   float64 `json:"loops_lost"` // share of the last hundred
 	LoopAlarm   bool    `json:"loop_alarm"`
@@ -140,7 +141,7 @@ func (a *account) status() AccountStatus {
 	s.Network = NetworkStatus{
 		Connected: n.Connected, Reason: n.Reason,
 		SlotsMail: n.Queries, SlotsRead: n.Reads, SlotsCover: n.Loops + n.LoopsSent,
-		Lost: n.Lost, LoopsSent: n.LoopsSent, LoopsBack: n.LoopsBack,
+		Lost: n.Lost, Interrupted: n.Interrupted, LoopsSent: n.LoopsSent, LoopsBack: n.LoopsBack,
 		LoopsLost: n.LoopsLost, LoopAlarm: n.LoopAlarm, ClockOffset: n.ClockOffset.Seconds(), InFlight: n.InFlight,
 		BytesPerDay: n.BytesPerDay, PerSecond: n.QueryRate + n.ReadRate + n.LoopRate,
 		RoundTripMS: n.RoundTrip.Milliseconds(),

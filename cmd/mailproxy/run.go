@@ -298,7 +298,7 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		fmt.Println()
 	}
 	fmt.Printf("SMTP %s, IMAP %s, POP3 %s\n", st.Listen["smtp"], st.Listen["imap"], st.Listen["pop3"])
-	fmt.Printf("outbox: %d on the way, %d in recipients' spools without a receipt yet\n", st.Waiting, st.Receipts)
+	fmt.Printf("outbox: %d on the way, %d at recipients' providers and not confirmed yet\n", st.Waiting, st.Receipts)
 	printSending(st.Sending)
 	for _, p := range st.Paying {
 		fmt.Printf("  to %s, a new recipient: paying with computing time, %d of %d blocks\n", p.Recipient, p.Paid, p.Blocks)
@@ -332,7 +332,10 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		if off := n.ClockOffset; off > clockTold || off < -clockTold {
 			fmt.Printf("  this computer's clock is %s; set it right\n", clockWords(off))
 		}
-		fmt.Printf("  sent so far: %d for mail, %d reads, %d cover; %d got lost\n", n.SlotsMail, n.SlotsRead, n.SlotsCover, n.Lost)
+		fmt.Printf("  sent so far: %d for mail, %d reads, %d cover; %s\n", n.SlotsMail, n.SlotsRead, n.SlotsCover, lostWords(n))
+		if n.Interrupted > 0 {
+			fmt.Printf("  %d more had no answer in time, since this computer slept, or the connection ended or stood still\n", n.Interrupted)
+		}
 		if n.LoopsSent > 0 {
 			fmt.Printf("  loops that measure loss: %d sent, %d back\n", n.LoopsSent, n.LoopsBack)
 			if n.LoopAlarm {
@@ -341,6 +344,15 @@ func (s *statusCmd) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lostWords says how many of the packets so far got lost.
+func lostWords(n proxy.NetworkStatus) string {
+	all := n.SlotsMail + n.SlotsRead + n.SlotsCover
+	if n.Lost == 0 || all == 0 {
+		return "none got lost"
+	}
+	return fmt.Sprintf("%d of these %d (%.1f %%) got lost", n.Lost, all, 100*float64(n.Lost)/float64(all))
 }
 
 // clockWords says how many seconds the network's clock is ahead of ours.

@@ -205,22 +205,26 @@ func TestLoopsOverASleep(t *testing.T) {
 				b.send(f, LoopProcess)
 			}
 		}
-		expect := func(what string, sent uint64, lost float64) {
+		expect := func(what string, sent uint64, lost float64, interrupted uint64) {
 			t.Helper()
 			synctest.Wait()
 			if r := b.loops.Report(); r.Sent != sent || r.Lost != lost {
 				t.Errorf("%s: %+v, want %d sent and %.2f lost", what, r, sent, lost)
 			}
+			// The figure of all packets goes by the same rule.
+			if s := b.Status(); s.Lost != 5 || s.Interrupted != interrupted {
+				t.Errorf("%s: %d packets lost and %d interrupted, want 5 and %d", what, s.Lost, s.Interrupted, interrupted)
+			}
 		}
 		send(5)
 		time.Sleep(time.Minute)
-		expect("five that nothing explains", 5, 1)
+		expect("five that nothing explains", 5, 1, 0)
 
 		b.set(func() { b.mute = true })
 		time.Sleep(2 * time.Second)
 		send(5)
 		time.Sleep(15 * time.Second)
-		expect("five over a connection that has gone dead", 5, 1)
+		expect("five over a connection that has gone dead", 5, 1, 5)
 		b.set(func() { b.mute = false })
 		time.Sleep(2 * time.Second)
 
@@ -228,14 +232,14 @@ func TestLoopsOverASleep(t *testing.T) {
 		time.Sleep(time.Second)
 		b.set(func() { b.jump += 8 * time.Hour })
 		time.Sleep(time.Minute)
-		expect("five that were under way in a sleep", 5, 1)
+		expect("five that were under way in a sleep", 5, 1, 10)
 
 		send(5)
 		time.Sleep(time.Second)
 		l, _ := b.newest()
 		_ = l.Close()
 		time.Sleep(time.Minute)
-		expect("five that were under way when the connection ended", 5, 1)
+		expect("five that were under way when the connection ended", 5, 1, 15)
 
 		b.set(func() { b.refuse = true })
 		l, _ = b.newest()
@@ -243,7 +247,7 @@ func TestLoopsOverASleep(t *testing.T) {
 		synctest.Wait()
 		send(5)
 		time.Sleep(time.Minute)
-		expect("five that never left", 5, 1)
+		expect("five that never left", 5, 1, 15)
 	})
 }
 

@@ -73,7 +73,7 @@ type flight struct {
 	cover  bool                   // a loop
 	wall   time.Time              // when it was sent, by the wall clock
 	lost   time.Duration          // after it was sent, it counts as lost
-	cut    bool                   // the connection ended, or went dead, while it was under way
+	cut    bool                   // the machine slept, or the connection ended or went dead, while it was under way
 	count  *uint64                // of the kind, in Client.status; may be nil
 	sent   func(mixclient.Timing) // may be nil
 	done   func([]byte, mixclient.Timing, error)
@@ -289,15 +289,19 @@ func (c *Client) lose(id sphinx.SURBID) {
 	f := c.pending[id]
 	if f != nil {
 		delete(c.pending, id)
-		c.status.Lost++
 		// A connection that brought replies and brings none at all any more is dead, and
 		// will be found out. One that never brought any may show an attack.
-		f.cut = f.cut || !c.heard.IsZero() && c.heard.Before(f.timing.Sent)
+		f.cut = f.cut || !c.heard.IsZero() && c.heard.Before(f.timing.Sent) || loss.Slept(f.wall, c.now(), f.lost)
+		if f.cut {
+			c.status.Interrupted++
+		} else {
+			c.status.Lost++
+		}
 	}
 	c.mu.Unlock()
 	switch {
 	case f == nil:
-	case f.cut || loss.Slept(f.wall, c.now(), f.lost):
+	case f.cut:
 		f.done(nil, f.timing, errVoid)
 	default:
 		f.done(nil, f.timing, mixclient.ErrLost)

@@ -146,7 +146,7 @@ func measure(ctx context.Context, starting *sync.Mutex, p plan, loss float64, ma
 	for _, address := range []string{demo.Alice, demo.Bob} {
 		s := w.Client(address).Status()
 		r.queries += s.Queries + s.Reads + s.Loops + s.LoopsSent
-		r.queriesLost += s.Lost
+		r.queriesLost += s.Lost + s.Interrupted
 	}
 	fmt.Printf("%s: %d mails of %d arrived, the first after %.1f s, the others after %.1f s in the median\n",
 		name, len(r.first)+len(r.times), r.sent, quantile(r.first, 0.5), quantile(r.times, 0.5))
