@@ -29,9 +29,9 @@ func printSending(list []outbox.Mail) {
 func sendingLine(r outbox.MailRecipient) string {
 	switch r.State {
 	case "sending":
-		return fmt.Sprintf("%d of %d blocks are in the spool", r.Acknowledged, r.Blocks)
+		return fmt.Sprintf("%d of %d blocks are at their provider", r.Acknowledged, r.Blocks)
 	case "queued":
-		return "waits to be sealed"
+		return "waits to leave"
 	case "held":
 		return "is held: the recipient's key changed, or is in doubt"
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,11 +71,31 @@ func counts(m outbox.Mail) string {
 		}
 	}
 	for i, s := range order {
+		order[i] = stateWords(s)
 		if len(m.Recipients) > 1 {
-			order[i] = fmt.Sprintf("%d %s", n[s], s)
+			order[i] = fmt.Sprintf("%d %s", n[s], order[i])
 		}
 	}
-	return "(" + strings.Join(order, ", ") + ")"
+	return "(" + strings.Join(order, "; ") + ")"
+}
+
+// stateWords says a recipient's state to a person; --json has the state itself.
+func stateWords(state string) string {
+	switch state {
+	case "queued":
+		return "waiting to leave"
+	case "held":
+		return "held, since their key changed or is in doubt"
+	case "sending":
+		return "leaving"
+	case "spooled":
+		return "at their provider, not confirmed yet"
+	case "unconfirmed":
+		return "at their provider, never confirmed"
+	case "failed":
+		return "given up, with a report in your Inbox"
+	}
+	return state // delivered, withdrawn
 }
 
 // oneLine keeps what a mail says from moving the terminal's cursor.
@@ -105,13 +126,13 @@ func (f *queueFlags) print(m outbox.Mail) error {
 	if f.JSON {
 		return printJSON(m)
 	}
-	fmt.Printf("id         %s\nfrom       %s\nsubject    %s\nsubmitted  %s\ngiven up   %s, unless it is in the recipients' spools by then\n",
+	fmt.Printf("id         %s\nfrom       %s\nsubject    %s\nsubmitted  %s\ngiven up   %s, unless it is with the recipients' providers by then\n",
 		m.ID, m.Account, oneLine(m.Subject), m.Submitted.Local().Format(time.DateTime), m.GivenUp.Local().Format(time.DateTime))
 	if m.MessageID != "" {
 		fmt.Printf("message id <%s>\n", oneLine(m.MessageID))
 	}
 	for _, r := range m.Recipients {
-		fmt.Printf("to         %s (%s%s)\n", r.Address, r.State, notes(r))
+		fmt.Printf("to         %s (%s%s)\n", r.Address, stateWords(r.State), notes(r))
 	}
 	return nil
 }
@@ -182,9 +203,9 @@ func (q *queueCancelCmd) Run(ctx context.Context) error {
 var tooLate = map[string]string{
 	"queued":      "part of it may have left before the daemon was last started, so it goes on",
 	"sending":     "part of it has left or may have, so it goes on",
-	"spooled":     "it is in the recipient's spool",
+	"spooled":     "it is at the recipient's provider",
 	"delivered":   "it has arrived",
-	"unconfirmed": "it was in the recipient's spool",
+	"unconfirmed": "it was at the recipient's provider",
 	"failed":      "it was given up before; a report says why",
 }
 
@@ -203,5 +224,13 @@ func (q *queueRetryCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return q.print(m)
+	if err := q.print(m); err != nil || q.JSON {
+		return err
+	}
+	if slices.ContainsFunc(m.Recipients, func(r outbox.MailRecipient) bool { return r.Problem != "" }) {
+		fmt.Println("\nWhat was refused is tried again at its next turn.")
+	} else {
+		fmt.Println("\nThere is nothing to try again: it was not refused.")
+	}
+	return nil
 }
