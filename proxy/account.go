@@ -192,5 +192,8 @@ func (p *passwords) remembered(address string, sum [sha256.Size]byte) bool {
 	return ok && subtle.ConstantTimeCompare(known[:], sum[:]) == 1
 }
 
+// errAddressTaken is returned for an alias that is, or was, an address of this daemon.
+var errAddressTaken = errors.New("this address is one of yours, or was; choose another name")
+
 // ErrAccountExists is returned when an account is added twice.
-var ErrAccountExists = errors.New("account exists")
+var ErrAccountExists = errors.New("the account is here already; \"mailproxy account settings\" says what to enter in a mail program")

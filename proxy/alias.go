@@ -194,7 +194,7 @@ func (d *Daemon) AddAlias(ctx context.Context, in NewAlias) (out AliasStatus, er
 		canonical = randomName() + "@" + domain
 	}
 	if d.account(canonical) != nil {
-		return fail(fmt.Errorf("%w, or was there before; choose another name", ErrAccountExists))
+		return fail(errAddressTaken)
 	}
 	r := &accountRecord{Address: canonical, Owner: owner.home(), DisplayName: in.DisplayName, Invite: []byte(invite)}
 	err = d.store.Update(func(tx *store.Tx) error {

@@ -52,7 +52,11 @@ func (c Config) problems() (all []error) {
 	case c.Network.Threshold < 1:
 		bad("network.threshold is %d: at least one of the keys must have signed", c.Network.Threshold)
 	case n > 0 && c.Network.Threshold > n:
-		bad("network.threshold is %d, and there are %d keys in network.keys", c.Network.Threshold, n)
+		have := fmt.Sprintf("are %d keys", n)
+		if n == 1 {
+			have = "is 1 key"
+		}
+		bad("network.threshold is %d, and there %s in network.keys", c.Network.Threshold, have)
 	}
 	return all
 }
@@ -150,6 +154,9 @@ func (s Setting) value(values []string) (any, error) {
 // returns the configuration before and after.
 func SetConfig(file string, s Setting, values []string) (before, after Config, err error) {
 	fail := func(err error) (Config, Config, error) {
+		if strings.HasPrefix(err.Error(), s.Key) { // which says what is set
+			return before, after, fmt.Errorf("%w; nothing was changed", err)
+		}
 		return before, after, fmt.Errorf("set %s: %w; nothing was changed", s.Key, err)
 	}
 	named := file

@@ -122,9 +122,13 @@ func (d *Daemon) Contacts(account string) ([]ContactStatus, error) {
 // reached them, their mail is paid for with computing time. All is on disk when
 // Block returns.
 func (d *Daemon) Block(in BlockContact) (out BlockedContact, err error) {
+	doing := "block"
+	if in.Unblock {
+		doing = "unblock"
+	}
 	a, err := d.theAccount(in.Account)
 	if err != nil {
-		return out, fmt.Errorf("block %s: %w", in.Address, err)
+		return out, explainContact(doing, in.Address, err)
 	}
 	own := a.keys.Address()
 	err = d.store.Update(func(tx *store.Tx) error {
@@ -165,7 +169,7 @@ func (d *Daemon) Block(in BlockContact) (out BlockedContact, err error) {
 		return nil
 	})
 	if err != nil {
-		return out, err
+		return out, explainContact(doing, in.Address, err)
 	}
 	if out.Changed && out.Blocked {
 		a.rekey()

@@ -3,13 +3,11 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
 	"time"
 
-	"mailproxy/internal/address"
 	"mailproxy/internal/control"
 	"mailproxy/proxy/web"
 )
@@ -86,7 +84,7 @@ func (d *Daemon) ServeControl(ctx context.Context) error {
 	d.handleContacts(mux)
 	d.handleAliases(mux)
 	d.handlePage(mux)
-	control.Handle(mux, d.log, pathAlarm, atOnce(func(in DismissAlarm) (struct{}, error) { return struct{}{}, d.logs.Dismiss(in.ID) }))
+	control.Handle(mux, d.log, pathAlarm, atOnce(func(in DismissAlarm) (struct{}, error) { return struct{}{}, d.dismiss(in.ID) }))
 	d.serveMail(mux)
 	return socket(d.opt.Dir).Serve(ctx, mux)
 }
@@ -98,9 +96,9 @@ func atOnce[In, Out any](fn func(In) (Out, error)) func(context.Context, In) (Ou
 
 // addAndRegister adds an account, and waits for its provider for a while.
 func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccount, error) {
-	canonical, err := address.Canonical(in.Address)
+	canonical, err := newAddress(in.Address)
 	if err != nil {
-		return AddedAccount{}, fmt.Errorf("add account %s: %w", in.Address, err)
+		return AddedAccount{}, err
 	}
 	in.Address = canonical // what the user is told is what mail programs are to show
 	password, err := d.AddAccount(ctx, in)

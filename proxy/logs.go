@@ -95,6 +95,15 @@ func (d *Daemon) alarms() (list []Alarm) {
 	return list
 }
 
+// dismiss ends an alarm for the command line.
+func (d *Daemon) dismiss(id string) error {
+	err := d.logs.Dismiss(id)
+	if errors.Is(err, monitor.ErrNoAlarm) {
+		return fmt.Errorf("%w; \"mailproxy status\" shows those that there are", err)
+	}
+	return err
+}
+
 // DismissAlarm ends an alarm that status shows.
 func (c *Controller) DismissAlarm(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodPost, pathAlarm, DismissAlarm{ID: id}, &struct{}{})

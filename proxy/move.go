@@ -201,6 +201,9 @@ func (m Move) Import(ctx context.Context) (out Moving, err error) {
 		}
 	}()
 	f, err := os.Open(m.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, fmt.Errorf("there is no file %s; give the one that \"mailproxy export\" wrote on the old computer", m.File)
+	}
 	if err != nil {
 		return out, err
 	}

@@ -250,13 +250,22 @@ func (d *Daemon) authenticate(_ context.Context, username, password string) (str
 	return r.Address, nil
 }
 
+// newAddress returns the canonical form of an address that somebody chose for an account.
+func newAddress(typed string) (string, error) {
+	canonical, err := address.Canonical(typed)
+	if err != nil {
+		return "", fmt.Errorf("add account %s: %w; write NAME@PROVIDER, such as carol@north.test", typed, err)
+	}
+	return canonical, nil
+}
+
 // AddAccount makes an account: keys, folders, and a password, which is made if none
 // is given. It returns the password once all is on disk; the account registers
 // itself at its provider from then on: see WaitRegistered.
 func (d *Daemon) AddAccount(ctx context.Context, in NewAccount) (password string, err error) {
-	canonical, err := address.Canonical(in.Address)
+	canonical, err := newAddress(in.Address)
 	if err != nil {
-		return "", fmt.Errorf("add account %s: %w", in.Address, err)
+		return "", err
 	}
 	invite := strings.TrimSpace(in.Invite)
 	if len(invite) > spool.MaxInviteSize {

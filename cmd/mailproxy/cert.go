@@ -159,8 +159,15 @@ func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Resu
 	}
 	places := truststore.Places(computer, kinds...)
 	if len(places)+len(results) == 0 {
-		return nil, fmt.Errorf("nothing was found here to install it in (of %s); start the mail program once, or import %s by hand: %s",
-			joinKinds(truststore.Kinds), file, byHand)
+		looked := kinds
+		if len(looked) == 0 {
+			looked = truststore.Kinds
+		}
+		if !install {
+			return nil, fmt.Errorf("nothing was found here to take it back from (looked for %s)", joinKinds(looked))
+		}
+		return nil, fmt.Errorf("nothing was found here to install it in (looked for %s); start the mail program once, or import %s by hand: %s",
+			joinKinds(looked), file, byHand)
 	}
 	for _, p := range places {
 		if !c.JSON {

@@ -113,7 +113,14 @@ func (f *contactFlags) block(ctx context.Context, in proxy.BlockContact) error {
 		fmt.Printf("%s is not blocked any more. With the next mail that you send them they get the key to your mailbox.\n", out.Address)
 	default:
 		fmt.Printf("%s is blocked: mail from them to %s is dropped unseen, and they are not told.\n", out.Address, out.Account)
-		fmt.Printf("The key to your mailbox is changed; %d others get the new one in the next hours.\n", out.Rekeyed)
+		switch out.Rekeyed {
+		case 0:
+			fmt.Println("The key to your mailbox is changed.")
+		case 1:
+			fmt.Println("The key to your mailbox is changed; one other contact gets the new one in the next hours.")
+		default:
+			fmt.Printf("The key to your mailbox is changed; %d other contacts get the new one in the next hours.\n", out.Rekeyed)
+		}
 	}
 	return nil
 }

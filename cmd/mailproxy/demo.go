@@ -119,7 +119,7 @@ func (d *demoCmd) Run(ctx context.Context, c *cli) (err error) {
 		fmt.Printf("%6.1f s  %v\n", show.since(), err)
 	}
 	if ctx.Err() == nil {
-		printHowTo(w)
+		printHowTo(w, d.Dir)
 	}
 	<-ctx.Done()
 	fmt.Println("\nstopping")
@@ -401,8 +401,9 @@ func networkConfig(document string, n *local.Network) proxy.NetworkConfig {
 	return proxy.NetworkConfig{Document: document, Keys: n.Trust.Keys, Threshold: n.Trust.Threshold}
 }
 
-// printHowTo says what to type into Thunderbird.
-func printHowTo(w *demo.World) {
+// printHowTo says what to type into Thunderbird, and how another user joins a demo that
+// has a directory of its own.
+func printHowTo(w *demo.World, dir string) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "\nIn Thunderbird: Account Settings, Add Mail Account, and below the address Manual configuration. For either of the two:\n\n")
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
@@ -420,6 +421,9 @@ func printHowTo(w *demo.World) {
 		fmt.Fprintf(&b, "\nThere is no status page: %v\n", err)
 	} else {
 		fmt.Fprintf(&b, "\nThe status page of both; this link works once, within five minutes:\n  %s\n", link)
+	}
+	if dir != "" {
+		fmt.Fprintf(&b, "\nAnother user joins from a second terminal:\n  mailproxy join - < %s\n", filepath.Join(dir, "invitation"))
 	}
 	fmt.Fprintf(&b, "\nMail you send takes about 5 seconds, the first to someone about 9. Press Ctrl-C to stop.\n")
 	_, _ = os.Stdout.Write(b.Bytes())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -146,8 +147,14 @@ type accountMobileconfigCmd struct {
 	Force        bool   `help:"Replace a file that holds something else."`
 }
 
+// profileEnding is what the name of a profile ends in.
+const profileEnding = ".mobileconfig"
+
 // Run writes the configuration profile.
 func (c *accountMobileconfigCmd) Run(ctx context.Context) error {
+	if c.Out != "" && !strings.EqualFold(filepath.Ext(c.Out), profileEnding) {
+		return fmt.Errorf("--out %s: macOS takes a file for a profile only if its name ends in %s; nothing was written", c.Out, profileEnding)
+	}
 	s, info, err := c.theSettings(ctx, c.Address)
 	if err != nil {
 		return err
