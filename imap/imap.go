@@ -74,7 +74,7 @@ type Server struct {
 
 	// Two servers of the library, since it decides by the type of a connection
 	// whether that is secure, and ours are all wires.
-	plain, secure *feed
+	plain, secure *accept.Feed
 
 	wg sync.WaitGroup // everything that Close waits for; its first Add is under mu, with closed false
 
@@ -119,9 +119,9 @@ func New(o Options) *Server {
 }
 
 // start runs one of the library's servers on a feed of connections.
-func (s *Server) start(o imapserver.Options) *feed {
+func (s *Server) start(o imapserver.Options) *accept.Feed {
 	o.Caps, o.Logger, o.NewSession = caps, libraryLog{s.log}, s.newSession
-	f := &feed{conns: make(chan net.Conn), done: s.ctx.Done()}
+	f := accept.NewFeed(s.ctx.Done())
 	lib := imapserver.New(&o)
 	s.wg.Go(func() {
 		if err := lib.Serve(f); err != nil {
@@ -129,6 +129,13 @@ func (s *Server) start(o imapserver.Options) *feed {
 		}
 	})
 	return f
+}
+
+// handTo gives the connection to the library, or closes it if the server has ended.
+func (w *wire) handTo(f *accept.Feed) {
+	if !f.Put(w) {
+		w.Close()
+	}
 }
 
 // Serve accepts connections from ln until Close, then returns nil. It closes ln.
@@ -165,7 +172,7 @@ func (s *Server) admit(conn net.Conn) {
 		return
 	}
 	if !isTLS {
-		s.plain.put(w)
+		w.handTo(s.plain)
 		return
 	}
 	s.wg.Go(func() { // Close waits for w already, so that this comes in time
@@ -176,7 +183,7 @@ func (s *Server) admit(conn net.Conn) {
 			w.Close()
 			return
 		}
-		s.secure.put(w)
+		w.handTo(s.secure)
 	})
 }
 
@@ -257,38 +264,6 @@ func (s *Server) LogOut(account string) {
 		}
 	}
 }
-
-// A feed is a listener whose connections others put into it.
-type feed struct {
-	conns chan net.Conn
-	done  <-chan struct{}
-}
-
-var _ net.Listener = (*feed)(nil)
-
-func (f *feed) put(w *wire) {
-	select {
-	case f.conns <- w:
-	case <-f.done:
-		w.Close()
-	}
-}
-
-// Accept implements net.Listener.
-func (f *feed) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.conns:
-		return c, nil
-	case <-f.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener; the server's context is what ends a feed.
-func (f *feed) Close() error { return nil }
-
-// Addr implements net.Listener.
-func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
 
 // libraryLog takes what go-imap logs: mostly that a client went away, or sent
 // something that does not parse. That would be quoted, and could be a secret, so

@@ -383,7 +383,7 @@ func (w *wire) startTLS(tag string) error {
 	if _, err := w.s.track(next); err != nil {
 		return errors.Join(io.EOF, secured.Close())
 	}
-	w.s.secure.put(next)
+	next.handTo(w.s.secure)
 	return io.EOF
 }
 

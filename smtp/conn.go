@@ -35,28 +35,6 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// A feed is the listener that accepts the connections on which STARTTLS was done.
-type feed struct {
-	conns chan *conn
-	done  chan struct{} // closed when the server closes
-}
-
-// Accept implements net.Listener.
-func (f *feed) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.conns:
-		return c, nil
-	case <-f.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener; the server is what ends a feed.
-func (f *feed) Close() error { return nil }
-
-// Addr implements net.Listener.
-func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }
-
 // refuseConn ends a connection before it began; errors have nobody to go to.
 func refuseConn(raw net.Conn, plain bool) {
 	if plain {
@@ -112,13 +90,11 @@ func (s *Server) replace(old, next *conn) bool {
 	if closed {
 		return false
 	}
-	select {
-	case s.feed.conns <- next:
-		return true
-	case <-s.feed.done:
+	if !s.feed.Put(next) {
 		s.remove(next)
 		return false
 	}
+	return true
 }
 
 func (s *Server) remove(c *conn) {

@@ -24,6 +24,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"mailproxy/internal/accept"
 	"mailproxy/proxy/outbox"
 )
 
@@ -97,7 +98,8 @@ type Server struct {
 	// plain serves connections as they are accepted, secure those within TLS. The
 	// library sees no TLS in either: conn does it.
 	plain, secure *gosmtp.Server
-	feed          *feed // of secure, from STARTTLS
+	feed          *accept.Feed  // of secure: the connections on which STARTTLS was done
+	done          chan struct{} // closed when the server closes; ends feed
 
 	ctx    context.Context // ends with Close; of all calls to Submitter and Auth
 	cancel context.CancelFunc
@@ -141,7 +143,8 @@ func New(o Options) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 
-	s.feed = &feed{conns: make(chan *conn), done: make(chan struct{})}
+	s.done = make(chan struct{})
+	s.feed = accept.NewFeed(s.done)
 	s.plain, s.secure = s.library(o.AllowPlaintext), s.library(true)
 	return s, nil
 }
@@ -230,7 +233,7 @@ func (s *Server) Close() error {
 	for c := range s.conns {
 		c.shutDown()
 	}
-	close(s.feed.done)
+	close(s.done)
 	s.mu.Unlock()
 
 	grace := time.AfterFunc(closeGrace, s.cancel)

@@ -1,6 +1,7 @@
 // Package accept is the loop that every listener of ours needs: it takes
 // connections until a context ends, and outlives moments without file
-// descriptors. It is a leaf; imap, pop3 and mixnet/node import it.
+// descriptors; and a listener that is fed by hand. It is a leaf; imap, pop3, smtp and
+// mixnet/node import it.
 package accept
 
 import (

@@ -72,3 +72,26 @@ func TestLoop(t *testing.T) {
 		t.Errorf("Loop = %v on a closed listener", err)
 	}
 }
+
+// What is put into a feed is accepted; when it has ended, nothing is.
+func TestFeed(t *testing.T) {
+	done := make(chan struct{})
+	f := NewFeed(done)
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	put := make(chan bool, 1)
+	go func() { put <- f.Put(ours) }()
+	if c, err := f.Accept(); err != nil || c != ours || !<-put {
+		t.Errorf("accepted %v, %v", c, err)
+	}
+	close(done)
+	if f.Put(ours) {
+		t.Error("a feed that has ended took a connection")
+	}
+	if _, err := f.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a feed that has ended: %v", err)
+	}
+	if err := errors.Join(f.Close(), ours.Close()); err != nil {
+		t.Error(err)
+	}
+}

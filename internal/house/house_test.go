@@ -157,7 +157,7 @@ var rules = []rule{
 	// Leaves: what all share, and what knows nothing of us.
 	{"internal/accept", nil}, {"internal/address", nil}, {"internal/child", nil}, {"internal/codec", nil},
 	{"internal/durable", nil}, {"internal/pause", nil}, {"internal/qrcode", nil}, {"internal/socks/...", nil},
-	{"internal/house", nil}, {"internal/metrics", nil}, {"internal/command/...", nil}, {"internal/control", nil},
+	{"internal/house", nil}, {"internal/tlstest", nil}, {"internal/metrics", nil}, {"internal/command/...", nil}, {"internal/control", nil},
 	{"internal/store", nil},
 	{"internal/invitation", []string{"internal/address", "internal/codec"}},
 	{"internal/mailclient", []string{"internal/address"}},
@@ -179,7 +179,7 @@ var rules = []rule{
 	{"spool/...", []string{"spool/...", "internal/address", "internal/codec", "internal/metrics", "internal/store"}},
 
 	// Front ends know the mailbox and the outbox, and no network.
-	{"smtp", []string{"proxy/mailbox", "proxy/outbox", "proxy/refusal"}},
+	{"smtp", []string{"proxy/mailbox", "proxy/outbox", "proxy/refusal", "internal/accept"}},
 	{"imap", []string{"proxy/mailbox", "internal/accept", "internal/pause", "internal/store"}},
 	{"pop3", []string{"proxy/mailbox", "internal/accept", "internal/pause"}},
 
