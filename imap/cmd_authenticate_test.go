@@ -3,6 +3,8 @@ package imap
 import (
 	"strings"
 	"testing"
+
+	"mailproxy/internal/tlstest"
 )
 
 const (
@@ -36,7 +38,7 @@ func TestAuthenticate(t *testing.T) {
 	l.status("AUTHENTICATE PLAIN "+saslRight, "BAD") // section 6.2: no second time
 	w.dial().ok("authenticate plain " + saslRight)
 
-	server, _ := testTLS(t)
+	server, _ := tlstest.Configs()
 	w = newWorld(t, func(o *Options) { o.AllowPlaintext, o.TLS = false, server })
 	w.dial().status("AUTHENTICATE PLAIN "+saslRight, "NO [PRIVACYREQUIRED]")
 }

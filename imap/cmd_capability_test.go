@@ -3,12 +3,14 @@ package imap
 import (
 	"strings"
 	"testing"
+
+	"mailproxy/internal/tlstest"
 )
 
 // RFC 9051 section 6.1.1, RFC 3501 section 6.1.1: CAPABILITY in each state, and
 // the same list in the greeting and in LOGIN's answer (section 7.1).
 func TestCapability(t *testing.T) {
-	server, _ := testTLS(t)
+	server, _ := tlstest.Configs()
 	w := newWorld(t, func(o *Options) { o.AllowPlaintext, o.TLS = false, server })
 	before := w.dial().ok("CAPABILITY")
 	within(t, before+" ", "* CAPABILITY IMAP4rev2 IMAP4rev1 ", "SASL-IR ", "LITERAL- ", "STARTTLS ", "LOGINDISABLED")

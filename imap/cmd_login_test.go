@@ -3,6 +3,8 @@ package imap
 import (
 	"strings"
 	"testing"
+
+	"mailproxy/internal/tlstest"
 )
 
 // RFC 9051 section 6.2.3: LOGIN with atoms, quoted strings and literals.
@@ -24,7 +26,7 @@ func TestLogin(t *testing.T) {
 	w.dial().ok("login {14+}\r\n" + user + " {11+}\r\n" + password)
 
 	// Section 6.2.3 and section 11.2: not in clear text.
-	server, _ := testTLS(t)
+	server, _ := tlstest.Configs()
 	w = newWorld(t, func(o *Options) { o.AllowPlaintext, o.TLS = false, server })
 	w.dial().status("LOGIN "+user+` "`+password+`"`, "NO [PRIVACYREQUIRED]")
 }

@@ -3,12 +3,14 @@ package imap
 import (
 	"crypto/tls"
 	"testing"
+
+	"mailproxy/internal/tlstest"
 )
 
 // RFC 9051 section 6.2.1: STARTTLS, once, before the login, and nothing sent
 // before it outlives it.
 func TestStartTLS(t *testing.T) {
-	server, client := testTLS(t)
+	server, client := tlstest.Configs()
 	w := newWorld(t, func(o *Options) { o.AllowPlaintext, o.TLS = false, server })
 	l := w.dial()
 	l.status("STARTTLS now", "BAD")

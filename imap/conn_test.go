@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mailproxy/internal/tlstest"
 )
 
 // pipes is a listener of in-memory connections.
@@ -151,7 +153,7 @@ func TestStrangersMakeRoom(t *testing.T) {
 }
 
 func TestImplicitTLS(t *testing.T) {
-	server, client := testTLS(t)
+	server, client := tlstest.Configs()
 	w := newWorld(t, func(o *Options) { o.AllowPlaintext = false })
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", server)
 	if err != nil {
@@ -176,7 +178,7 @@ func TestImplicitTLS(t *testing.T) {
 
 // TestCloseWhileConnecting closes a server that is being connected to.
 func TestCloseWhileConnecting(t *testing.T) {
-	server, client := testTLS(t)
+	server, client := tlstest.Configs()
 	for range 10 {
 		w := newWorld(t)
 		ln, err := tls.Listen("tcp", "127.0.0.1:0", server)

@@ -3,16 +3,10 @@ package pop3
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os/exec"
 	"strings"
@@ -23,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mailproxy/internal/store"
+	"mailproxy/internal/tlstest"
 	"mailproxy/proxy/mailbox"
 )
 
@@ -319,7 +314,7 @@ func TestWrongPasswordIsSlow(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	server, client := testTLS(t)
+	server, client := tlstest.Configs()
 	w := newWorld(t, func(o *Options) { o.AllowPlaintext, o.TLS = false, server })
 	w.deliver("one")
 	l := w.dial()
@@ -418,29 +413,4 @@ func FuzzParseCommand(f *testing.F) {
 			}
 		}
 	})
-}
-
-// testTLS returns a server's and a client's configuration.
-func testTLS(t *testing.T) (server, client *tls.Config) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
-		&tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
