@@ -56,8 +56,22 @@ type SentMail struct {
 // PutSent calls update, which runs a transaction and in it calls put: that puts the
 // mail into the folder with the special use \Sent, as seen, and notes both its
 // Message-IDs. Without such a folder it notes these only. Nothing is left of it when
-// update fails.
+// update fails. It calls update again where the mail program appended its copy
+// meanwhile.
 func (a *Account) PutSent(m SentMail, update func(put func(tx *store.Tx) error) error) error {
+	for {
+		if err := a.putSent(m, update); !errors.Is(err, errMeanwhile) {
+			return err
+		}
+	}
+}
+
+// errMeanwhile says that the other copy of a mail came between the look for it and the
+// transaction: a program may submit and append at the same moment. Both transactions
+// take a UID of the folder, so that one sees what the other did.
+var errMeanwhile = errors.New("the mail's other copy came meanwhile")
+
+func (a *Account) putSent(m SentMail, update func(put func(tx *store.Tx) error) error) error {
 	m.ID, m.Original = NormalMessageID(m.ID), NormalMessageID(m.Original)
 	f, err := a.FolderByUse(UseSent)
 	if errors.Is(err, ErrNoFolder) {
@@ -88,7 +102,11 @@ func (a *Account) PutSent(m SentMail, update func(put func(tx *store.Tx) error) 
 	}
 	err = update(func(tx *store.Tx) error {
 		date, flags := time.Time{}, []string{FlagSeen}
-		if own != nil {
+		if own == nil {
+			if err := a.noneMeanwhile(tx, f, m); err != nil {
+				return err
+			}
+		} else {
 			date, flags = own.Date(), own.Flags
 			if err := a.replaceTx(tx, place{f.id, own.UID}); err != nil {
 				return err
@@ -138,6 +156,30 @@ func (a *Account) ownCopy(f *Folder, m SentMail) (*Message, error) {
 		return &own, nil
 	}
 	return nil, nil
+}
+
+// noneMeanwhile fails with errMeanwhile if there is now what ownCopy looks for.
+func (a *Account) noneMeanwhile(tx *store.Tx, f *Folder, m SentMail) error {
+	if m.Original == "" {
+		return nil
+	}
+	places, err := a.placesTx(tx, hashID(m.Original))
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		if p.folder != f.id {
+			continue
+		}
+		rec, err := getMessage(tx, p.folder, p.uid)
+		if err == nil && !hasFlag(rec.Flags, FlagDraft) {
+			return errMeanwhile
+		}
+		if err != nil && !errors.Is(err, ErrNoMessage) {
+			return err
+		}
+	}
+	return nil
 }
 
 // noteSentTx notes both ids of a mail that goes out, and where our copy of it is.
@@ -205,29 +247,41 @@ func (a *Account) Append(folder string, r io.Reader, flags []string, date time.T
 	}
 	a.write.Lock()
 	defer a.write.Unlock()
-	sent, ok, err := a.SentAs(original)
-	if err != nil {
-		return ID{}, errors.Join(err, a.s.Discard(g))
-	}
-	if !ok {
-		return a.deliver(folder, g, flags, date)
-	}
-	if sent != before { // it went out meanwhile
-		old := g
-		g, err = a.s.restageStaged(old, sent)
-		if err = errors.Join(err, a.s.Discard(old)); err != nil {
-			return ID{}, err
+	for {
+		sent, ok, err := a.SentAs(original)
+		if err != nil {
+			return ID{}, errors.Join(err, a.s.Discard(g))
+		}
+		if sent != before { // it went out meanwhile
+			old := g
+			g, err = a.s.restageStaged(old, sent)
+			if err = errors.Join(err, a.s.Discard(old)); err != nil {
+				return ID{}, err
+			}
+			before = sent
+		}
+		var id ID
+		err = a.s.st.Update(func(tx *store.Tx) (err error) {
+			if ok {
+				id, err = a.appendSentTx(tx, folder, original, sent, g, flags, date)
+				return err
+			}
+			switch known, err := tx.Has(originalKey(a.id, hashID(original))); {
+			case err != nil:
+				return err
+			case known:
+				return errMeanwhile
+			}
+			id, err = a.DeliverTx(tx, folder, g, flags, date)
+			return err
+		})
+		switch {
+		case err == nil:
+			return id, nil
+		case !errors.Is(err, errMeanwhile):
+			return ID{}, errors.Join(err, a.s.Discard(g))
 		}
 	}
-	var id ID
-	err = a.s.st.Update(func(tx *store.Tx) (err error) {
-		id, err = a.appendSentTx(tx, folder, original, sent, g, flags, date)
-		return err
-	})
-	if err != nil {
-		return ID{}, errors.Join(err, a.s.Discard(g))
-	}
-	return id, nil
 }
 
 // appendSentTx delivers the mail program's copy g of the mail that went out as sent.

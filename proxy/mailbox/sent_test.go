@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -411,4 +412,45 @@ func TestReceivedKeywords(t *testing.T) {
 	if m, _ := w.only(Trash); len(m.Flags) != 0 {
 		t.Errorf("what was appended has the flags %q", m.Flags)
 	}
+}
+
+// TestTrapSentMailTwiceAtOnce is for a program that submits and appends at the same
+// moment, on two connections.
+func TestTrapSentMailTwiceAtOnce(t *testing.T) {
+	w := newWorld(t)
+	t.Run("appended while it is accepted", func(t *testing.T) {
+		tries := 0
+		err := w.account().PutSent(outgoing, func(put func(tx *store.Tx) error) error {
+			if tries++; tries == 1 {
+				w.append(Sent, programCopy)
+			}
+			return w.st.Update(put)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, raw := w.only(Sent); raw != asKept || tries != 2 {
+			t.Errorf("after %d tries there is\n%s", tries, raw)
+		}
+	})
+	t.Run("all at once", func(t *testing.T) {
+		const mails = 60
+		for i := range mails {
+			m := outgoing
+			m.ID, m.Original = fmt.Sprintf("wire%d@x.test", i), fmt.Sprintf("program%d@x.test", i)
+			body := strings.ReplaceAll(programCopy, programID, m.Original)
+			m.Copy = func() io.Reader { return strings.NewReader(strings.ReplaceAll(sentCopy, wireID, m.ID)) }
+			var both sync.WaitGroup
+			var put, appended error
+			both.Go(func() { put = w.account().PutSent(m, w.st2(nil)) })
+			both.Go(func() { _, appended = w.account().Append(Sent, strings.NewReader(body), nil, start) })
+			both.Wait()
+			if put != nil || appended != nil {
+				t.Fatal(put, appended)
+			}
+		}
+		if n := len(w.uids(Sent)); n != 1+mails {
+			t.Errorf("%d mails have %d copies", mails, n-1)
+		}
+	})
 }
