@@ -281,11 +281,22 @@ func SizeOnDisk(dir string) (int64, error) {
 // badgerLog hands Badger's warnings to slog and drops its chatter.
 type badgerLog struct{ log *slog.Logger }
 
-func (l badgerLog) Errorf(f string, a ...any) {
-	l.log.Error("store: " + strings.TrimSpace(fmt.Sprintf(f, a...)))
-}
+func (l badgerLog) Errorf(f string, a ...any) { l.say(slog.LevelError, f, a) }
+
+// Warningf drops the one that means that there is nothing to compact: two compactors
+// looked at the same tables.
 func (l badgerLog) Warningf(f string, a ...any) {
-	l.log.Warn("store: " + strings.TrimSpace(fmt.Sprintf(f, a...)))
+	for _, v := range a {
+		if err, ok := v.(error); ok && err.Error() == "Unable to fill tables" {
+			return
+		}
+	}
+	l.say(slog.LevelWarn, f, a)
 }
+
+func (l badgerLog) say(level slog.Level, f string, a []any) {
+	l.log.Log(context.Background(), level, "store: "+strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+
 func (l badgerLog) Infof(string, ...any)  {}
 func (l badgerLog) Debugf(string, ...any) {}
