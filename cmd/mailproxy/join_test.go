@@ -2,9 +2,11 @@ package main
 
 import (
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 
+	"mailproxy/internal/invitation"
 	"mailproxy/proxy"
 )
 
@@ -37,5 +39,17 @@ func TestChoosePorts(t *testing.T) {
 	c.SMTP = "192.0.2.1:1025"
 	if err := j.choosePorts(&c); err == nil {
 		t.Error("it took an address that is not of this computer")
+	}
+}
+
+// TestInvitationOfADevice: an invitation that names a file without an end is refused.
+func TestInvitationOfADevice(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no such file")
+	}
+	var j joinCmd
+	_, _, err := j.document(t.Context(), invitation.Invitation{Document: "/dev/zero"}, proxy.NetworkConfig{})
+	if err == nil || !strings.Contains(err.Error(), "/dev/zero is no file with a document in it") {
+		t.Errorf("the document is %v", err)
 	}
 }

@@ -103,8 +103,8 @@ func (j *joinCmd) document(ctx context.Context, i invitation.Invitation, n proxy
 	var note []byte
 	var err error
 	if file := i.File(); file != "" {
-		if note, err = os.ReadFile(file); err != nil {
-			return nil, nil, fmt.Errorf("read network document: %w; is the network's first computer this one?", err)
+		if note, err = netdoc.Read(file); err != nil {
+			return nil, nil, fmt.Errorf("%w; is the network's first computer this one?", err)
 		}
 	} else {
 		dial, err := n.Dialer()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -69,6 +70,32 @@ func fetch(ctx context.Context, address string, dial Dial, transport *http.Trans
 		return nil, fmt.Errorf("fetch network document: %w", err)
 	case len(b) > maxDocument:
 		return nil, fmt.Errorf("fetch network document: %s gives more than %d bytes", address, maxDocument)
+	}
+	return b, nil
+}
+
+// Read reads a network document from a file of this computer, which somebody else may have
+// named: it takes none that does not end, as a device, and waits for no other program, as
+// at a pipe.
+func Read(file string) ([]byte, error) {
+	i, err := os.Stat(file) // before it is opened, which waits at a pipe
+	if err != nil {
+		return nil, fmt.Errorf("read network document: %w", err)
+	}
+	if !i.Mode().IsRegular() {
+		return nil, fmt.Errorf("read network document: %s is no file with a document in it", file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read network document: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxDocument+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read network document: %w", err)
+	case len(b) > maxDocument:
+		return nil, fmt.Errorf("read network document: %s has more than %d bytes", file, maxDocument)
 	}
 	return b, nil
 }
