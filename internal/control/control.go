@@ -113,6 +113,9 @@ func (s Socket) check(path string) error {
 	if !info.IsDir() || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("others can use %s, and may have made it: remove it, or choose a directory with a shorter path", parent)
 	}
+	if !ownedBy(info, os.Geteuid()) {
+		return fmt.Errorf("%s is another user's, who may have made it to be asked instead of the daemon: have it removed, or choose a directory with a shorter path", parent)
+	}
 	return nil
 }
 

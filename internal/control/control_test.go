@@ -160,6 +160,24 @@ func TestSocketDirectoryOfAnother(t *testing.T) {
 	if err := s.check(path); err != nil {
 		t.Errorf("our own directory: %v", err)
 	}
+	info, err := os.Lstat(filepath.Dir(path))
+	if err != nil || !ownedBy(info, os.Geteuid()) || ownedBy(info, os.Geteuid()+1) {
+		t.Errorf("its owner is not known: %v", err)
+	}
+	if os.Geteuid() == 0 { // who alone can make it another's
+		if err := os.Chown(filepath.Dir(path), 1234, -1); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Serve(t.Context(), http.NotFoundHandler()); err == nil || !strings.Contains(err.Error(), "is another user's") {
+			t.Errorf("Serve = %v", err)
+		}
+		if err := s.Client().Do(t.Context(), "GET", "/", nil, new(int)); err == nil || !strings.Contains(err.Error(), "is another user's") {
+			t.Errorf("Do = %v", err)
+		}
+		if err := os.Chown(filepath.Dir(path), 0, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil { // past the umask
 		t.Fatal(err)
 	}
