@@ -122,10 +122,12 @@ type conn struct {
 	loggedIn bool
 	account  string // of the login
 	received int64  // bytes before the login
-	gone     error  // how reading ended, if it did
-	handed   bool   // STARTTLS: another conn goes on with raw
-	ending   bool   // nothing more is read
-	closing  bool   // the server closes: do not linger
+	inBody   bool   // what is read is of a message that follows DATA
+	command  commandLine
+	gone     error // how reading ended, if it did
+	handed   bool  // STARTTLS: another conn goes on with raw
+	ending   bool  // nothing more is read
+	closing  bool  // the server closes: do not linger
 	closed   bool
 }
 
@@ -178,7 +180,19 @@ func (c *conn) Read(b []byte) (int, error) {
 			return 0, gosmtp.ErrTooLongLine
 		}
 	}
+	if !c.inBody && !c.command.take(b[:n]) {
+		return 0, gosmtp.ErrTooLongLine
+	}
 	return n, err
+}
+
+// body says that what is read now is of a message, or is not any more.
+func (c *conn) body(in bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inBody != in {
+		c.inBody, c.command = in, commandLine{}
+	}
 }
 
 // refuseTLS answers a client that began with TLS on the STARTTLS port. Most show

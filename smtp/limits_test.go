@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -56,8 +57,36 @@ func TestGarbage(t *testing.T) {
 	})
 	t.Run("the user's long command", func(t *testing.T) {
 		c := r.dialIn(t)
-		c.cmd("501", "MAIL FROM:"+strings.Repeat("x", 1<<20))
+		c.cmd("501", "MAIL FROM:"+strings.Repeat("x", maxCommand-12))
 		c.cmd("250", "NOOP")
+		// Its end is not waited for: a client may have a hundred connections.
+		c.send("MAIL FROM:" + strings.Repeat("x", maxCommand))
+		c.expect("500 5.5.2 too much")
+		c.ended()
+	})
+	t.Run("long lines of messages", func(t *testing.T) {
+		r := start(t, nil)
+		c := r.dialIn(t)
+		long := strings.Repeat("x", 3*maxCommand)
+		for range 2 {
+			c.begin()
+			c.cmd("354", "DATA")
+			c.send(long + "\r\n.\r\n")
+			c.expect("250")
+			c.begin()
+			c.send(fmt.Sprintf("bdat %d\r\n%sBDAT %d LAST\r\n%s", len(long), long, len(long), long))
+			c.expect("250")
+			c.expect("250")
+			c.send(fmt.Sprintf("BDAT %d LAST\r\n%s", len(long), long)) // of no message
+			c.expect("503")
+		}
+		c.send("BDAT 1\r\n" + strings.Repeat("x", maxCommand+2))
+		c.expect("503")
+		c.expect("500 5.5.2 too much")
+		c.ended()
+		if n := len(r.all()); n != 4 {
+			t.Errorf("%d messages were taken", n)
+		}
 	})
 	t.Run("pipelined junk", func(t *testing.T) {
 		c := r.dial(t)

@@ -232,3 +232,29 @@ func TestPerRecipientAnswers(t *testing.T) {
 		t.Errorf("sent to %s", to)
 	}
 }
+
+// TestPlainWords: what is answered to commands that are taken says what is so, promises
+// nothing, and repeats nothing of the client's.
+func TestPlainWords(t *testing.T) {
+	r := start(t, func(o *Options) { o.Hostname = "desk.test" })
+	c := r.dial(t)
+	if got := c.cmd("250", "HELO client.test"); got != "250 desk.test\r\n" {
+		t.Errorf("HELO: %q", got)
+	}
+	if got := c.cmd("250", "EHLO client.test"); !strings.HasPrefix(got, "250-desk.test\r\n") || strings.Contains(got, "client.test") {
+		t.Errorf("EHLO: %q", got)
+	}
+	c.cmd("235", plainAlice)
+	for _, tt := range []struct{ command, want string }{
+		{"NOOP", "250 2.0.0 still here"},
+		{"VRFY bob", "252 2.5.0 addresses are not looked up here"},
+		{mailAlice, "250 2.1.0 the sender is accepted"},
+		{rcptBob, "250 2.1.5 the recipient is accepted"},
+		{"DATA", "354 send the message"},
+	} {
+		c.send(tt.command + "\r\n")
+		if got, err := c.reply(); err != nil || !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: %q, %v", tt.command, got, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,6 +58,16 @@ var reworded = []struct{ library, ours string }{
 	{"421 4.4.0 Connection error, sorry", "421 4.4.2 the connection is broken"},
 }
 
+// welcomed are the library's jokes and promises, by how they begin. TestPlainWords
+// provokes them.
+var welcomed = []struct{ library, ours string }{
+	{"250 2.0.0 Roger, ", "250 2.1.0 the sender is accepted"},
+	{"250 2.0.0 I'll make sure ", "250 2.1.5 the recipient is accepted"},
+	{"250 2.0.0 I have successfully done nothing", "250 2.0.0 still here"},
+	{"252 2.5.0 Cannot VRFY user", "252 2.5.0 addresses are not looked up here: send the mail, and a report says so if it cannot arrive"},
+	{"354 Go ahead. ", "354 send the message, and end it with a line of one dot"},
+}
+
 // reword returns what is sent for a line of the library's.
 func (c *conn) reword(line string) string {
 	o := &c.server.opts
@@ -77,7 +88,14 @@ func (c *conn) reword(line string) string {
 	case strings.HasSuffix(line, " command not implemented"):
 		return "502 5.5.1 this server does not have this command"
 	}
-	for _, r := range reworded {
+	// RFC 5321 section 4.1.1.1: the server's name, not the client's.
+	if strings.HasPrefix(line, "250-Hello ") {
+		return "250-" + o.Hostname
+	}
+	if strings.HasPrefix(line, "250 2.0.0 Hello ") {
+		return "250 " + o.Hostname
+	}
+	for _, r := range slices.Concat(welcomed, reworded) {
 		if strings.HasPrefix(line, r.library) {
 			return r.ours
 		}

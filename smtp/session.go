@@ -140,6 +140,7 @@ func (s *session) Data(r io.Reader) error {
 		s.mu.Unlock()
 		r = &chunkReader{r: r, there: s.conn.there}
 	} else {
+		s.conn.body(true) // until Reset
 		r = &dotReader{r: r, last: s.conn.end}
 	}
 	b := &body{r: r, left: s.server.opts.MaxMessage}
@@ -172,6 +173,7 @@ func (s *session) Reset() {
 	chunks := s.chunks
 	s.envelope, s.chunks = nil, nil
 	s.mu.Unlock()
+	s.conn.body(false)
 	if chunks != nil {
 		waitUntilClosed(chunks)
 	}

@@ -46,6 +46,9 @@ const (
 	// maxAnonymous is how many bytes a connection may send before it has logged
 	// in, TLS handshakes included: a login takes less than a tenth of it.
 	maxAnonymous = 64 << 10
+	// maxCommand is how many bytes a command may have, or an answer in AUTH: a
+	// hundred times what RFC 5321 section 4.5.3.1.4 asks for.
+	maxCommand   = 64 << 10
 	closeGrace   = 5 * time.Second // for submissions that run when Close is called
 	maxAddress   = 254             // octets; RFC 5321 section 4.5.3.1.3 less the angle brackets
 	maxLocalPart = 64              // octets; RFC 5321 section 4.5.3.1.1
@@ -161,7 +164,7 @@ func (s *Server) library(logins bool) *gosmtp.Server {
 	// The library's line limit holds for bodies too, and ends the connection. A
 	// body may be one line, and one that is too large must still be read to its
 	// end before it is refused; so the limit is far above what is accepted, and
-	// what strangers may send is bounded by conn.
+	// commands, and what strangers may send, are bounded by conn.
 	l.MaxLineLength = int(2*s.opts.MaxMessage) + 1<<20
 	l.EnableSMTPUTF8 = true
 	l.EnableDSN = true

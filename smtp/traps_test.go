@@ -291,7 +291,7 @@ func TestTrapSmuggling(t *testing.T) {
 		c.cmd("354", "DATA")
 		c.send("Subject: x\r\n\r\n1" + end + "MAIL FROM:<alice@north.test>\r\n")
 		c.cmd("250", ".")
-		c.cmd("250 2.0.0 I have", "NOOP")
+		c.cmd("250 2.0.0 still", "NOOP")
 		if got := len(r.all()); got != n+1 {
 			t.Errorf("%q: %d messages", end, got-n)
 		}
