@@ -268,11 +268,11 @@ func filePassword(file string) (string, error) {
 // finish has mail programs know the daemon, and says what to do in them.
 func (j *joinCmd) finish(ctx context.Context, cfg proxy.Config, control *proxy.Controller) error {
 	url, pageErr := control.Page(ctx)
+	trusted := j.Trust && j.trust(ctx)
 	if j.JSON {
 		j.joined.Page = url // once, for five minutes
 		return printJSON(j.joined)
 	}
-	trusted := j.Trust && j.trust(ctx)
 	if err := j.sayMail(ctx, cfg, trusted); err != nil {
 		return err
 	}

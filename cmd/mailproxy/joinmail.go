@@ -80,7 +80,7 @@ func (j *joinCmd) firstStart(ctx context.Context, computer truststore.Computer) 
 	if words == "" {
 		return false
 	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
+	if j.JSON || !term.IsTerminal(int(os.Stdin.Fd())) {
 		j.did("Thunderbird was never started here, and does not trust mailproxy yet; type: %s", trustAgain)
 		return false
 	}
