@@ -3,11 +3,8 @@ package outbox
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"mailproxy/internal/store"
-	"mailproxy/proxy/keys"
-	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/report"
 )
 
@@ -15,33 +12,11 @@ import (
 // same mail is being written: what the receipt said stays, or after a crash the
 // sender would be told that delivered mail is not confirmed.
 func TestReceiptDuringADelayReport(t *testing.T) {
-	const me = "me@north.test"
-	st, err := store.Open(store.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	mail, err := mailbox.Open(st, mailbox.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := mail.CreateAccount(me); err != nil {
-		t.Fatal(err)
-	}
-	if err := keys.CreateIn(st, me, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	k, err := keys.Load(st, me, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := newHome(t)
+	st := h.store
 	o, err := Open(Config{
-		Store: st, Mailbox: mail, Times: DefaultTimes(),
-		Account: func(string) (Account, bool) { return self{keys: k}, true },
+		Store: st, Mailbox: h.mail, Times: DefaultTimes(),
+		Account: func(string) (Account, bool) { return self{keys: h.keys}, true },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,8 +19,6 @@ import (
 // cheap is what a block costs in these tests: some milliseconds.
 var cheap = spool.Terms{Memory: 64, Time: 1, Bits: 4}
 
-const me = "me@north.test"
-
 func TestStrangersPay(t *testing.T) {
 	p := newLanePath(t, contacts.Lane{Terms: cheap})
 	p.gate.terms = cheap

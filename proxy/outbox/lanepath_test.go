@@ -13,7 +13,6 @@ import (
 	"mailproxy/internal/store"
 	"mailproxy/mixclient"
 	"mailproxy/proxy/contacts"
-	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/seal"
@@ -137,31 +136,10 @@ type lanePath struct {
 
 func newLanePath(t *testing.T, lane contacts.Lane) *lanePath {
 	t.Helper()
-	p := &lanePath{t: t, gate: &gate{taken: map[spool.BlockID]spool.Lane{}}}
-	var err error
-	if p.store, err = store.Open(store.Options{Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	if p.mail, err = mailbox.Open(p.store, mailbox.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.mail.CreateAccount(me); err != nil {
-		t.Fatal(err)
-	}
-	if err := keys.CreateIn(p.store, me, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	k, err := keys.Load(p.store, me, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.account = stranger{self{keys: k, network: p.gate}, new(sync.Mutex), &lane}
-	t.Cleanup(func() {
-		p.stop()
-		if err := p.store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := newHome(t)
+	p := &lanePath{t: t, gate: &gate{taken: map[spool.BlockID]spool.Lane{}}, store: h.store, mail: h.mail}
+	p.account = stranger{self{keys: h.keys, network: p.gate}, new(sync.Mutex), &lane}
+	t.Cleanup(func() { p.stop() })
 	return p
 }
 

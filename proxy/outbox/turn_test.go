@@ -12,7 +12,6 @@ import (
 	"mailproxy/mixclient"
 	"mailproxy/proxy/contacts"
 	"mailproxy/proxy/keys"
-	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/seal"
 	"mailproxy/spool"
@@ -82,32 +81,12 @@ func (s self) Bundle(a string) (*spool.Bundle, error) {
 // sent waits for the one query that waits already, and for no other: it is sealed
 // meanwhile, and has its first turn before the long one has another.
 func TestShortMailBesideALong(t *testing.T) {
-	const me = "me@north.test"
-	st, err := store.Open(store.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	mail, err := mailbox.Open(st, mailbox.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := keys.CreateIn(st, me, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	k, err := keys.Load(st, me, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := newHome(t)
 	network := &slotByHand{waiting: make(chan struct{}), slot: make(chan struct{})}
 	events := make(chan progress.Event, 100)
 	o, err := Open(Config{
-		Store: st, Mailbox: mail, Times: DefaultTimes(),
-		Account: func(string) (Account, bool) { return self{keys: k, network: network}, true },
+		Store: h.store, Mailbox: h.mail, Times: DefaultTimes(),
+		Account: func(string) (Account, bool) { return self{keys: h.keys, network: network}, true },
 		Observe: func(e progress.Event) { events <- e },
 	})
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"mailproxy/internal/store"
-	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/proxy/progress"
 	"mailproxy/proxy/seal"
@@ -31,32 +30,16 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
+	h := newHome(t)
 	d := &desk{
-		t: t, spooled: make(chan progress.Event, 10),
+		t: t, st: h.store, mail: h.box, spooled: make(chan progress.Event, 10),
 		network: &slotByHand{waiting: make(chan struct{}, 1), slot: make(chan struct{})},
 	}
-	var err error
-	if d.st, err = store.Open(store.Options{Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	mail, err := mailbox.Open(d.st, mailbox.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d.mail, err = mail.CreateAccount(me); err != nil {
-		t.Fatal(err)
-	}
-	if err := keys.CreateIn(d.st, me, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	k, err := keys.Load(d.st, me, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.account = self{keys: k, network: d.network}
+	d.account = self{keys: h.keys, network: d.network}
 	d.open = func() {
+		var err error
 		d.outbox, err = Open(Config{
-			Store: d.st, Mailbox: mail, Times: DefaultTimes(),
+			Store: d.st, Mailbox: h.mail, Times: DefaultTimes(),
 			Account: func(string) (Account, bool) { return d.account, true },
 			Observe: func(e progress.Event) {
 				if e.Kind == progress.InSpool {
@@ -69,12 +52,7 @@ func newDesk(t *testing.T) *desk {
 		}
 	}
 	d.open()
-	t.Cleanup(func() {
-		d.outbox.Close()
-		if err := d.st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { d.outbox.Close() })
 	return d
 }
 
