@@ -53,6 +53,8 @@ func (s sending) Clean(message io.Reader, to *outbox.Submission) (*outbox.Cleane
 		Seen:   known.seen,
 		SentAs: known.sentAs,
 		Now:    s.d.opt.Now,
+
+		KeepAutocrypt: s.d.opt.KeepAutocrypt && s.owner == "",
 	})
 	if err != nil {
 		return nil, err

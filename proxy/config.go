@@ -57,7 +57,8 @@ type ListenConfig struct {
 
 // MailConfig says how mail is treated.
 type MailConfig struct {
-	Receipts bool `toml:"receipts" comment:"tell senders, some minutes later, that their mail arrived"`
+	Receipts  bool `toml:"receipts" comment:"tell senders, some minutes later, that their mail arrived"`
+	Autocrypt bool `toml:"autocrypt" comment:"leave the Autocrypt and OpenPGP fields in mail, by which mail programs pass on OpenPGP keys; never in mail from an alias"`
 }
 
 // DefaultConfig returns the configuration with all defaults.

@@ -135,3 +135,43 @@ func TestLeaksText(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestAutocryptIsTheUsersToSwitchOn: the fields are removed unless the configuration says
+// otherwise, and from an alias's mail always.
+func TestAutocryptIsTheUsersToSwitchOn(t *testing.T) {
+	const me, other = "alice@north.test", "shop@north.test"
+	d := openDaemon(t, t.TempDir(), &versions{})
+	for _, addr := range []string{me, other} {
+		if _, err := d.AddAccount(t.Context(), NewAccount{Address: addr, Password: "kangaroo-paw-42"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := func(addr string) bool {
+		t.Helper()
+		msg := "From: " + addr + "\r\nTo: bob@north.test\r\nAutocrypt: addr=" + addr + "; keydata=xx\r\nOpenPGP: id=1234\r\n\r\nhello\r\n"
+		cleaned, err := sending{d.account(addr)}.Clean(strings.NewReader(msg), &outbox.Submission{Account: addr, From: addr, Recipients: []outbox.Recipient{{Address: "bob@north.test"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := io.ReadAll(cleaned.Message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		autocrypt, openpgp := bytes.Contains(out, []byte("\r\nAutocrypt: ")), bytes.Contains(out, []byte("\r\nOpenPGP: "))
+		if autocrypt != openpgp {
+			t.Errorf("one of the two is kept:\n%s", out)
+		}
+		return autocrypt
+	}
+	if DefaultConfig().Mail.Autocrypt || kept(me) {
+		t.Error("the fields are sent without having been asked for")
+	}
+	d.opt.KeepAutocrypt = true
+	if !kept(me) {
+		t.Error("the fields are not sent where the user says so")
+	}
+	d.account(other).owner = me // an alias
+	if kept(other) {
+		t.Error("the mail of an alias has the fields")
+	}
+}

@@ -54,6 +54,9 @@ type Options struct {
 	AliasWait time.Duration
 	// Receipts says whether senders are told that their mail arrived.
 	Receipts bool
+	// KeepAutocrypt leaves the Autocrypt and OpenPGP fields in the mail of accounts. In
+	// that of aliases they would tell whose alias it is.
+	KeepAutocrypt bool
 	// Checks looks at what the daemon does not see of itself, for the status page. It
 	// may take some seconds, and sends nothing. Nil looks at nothing.
 	Checks func(ctx context.Context, s Status) []web.Check

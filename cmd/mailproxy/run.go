@@ -77,8 +77,9 @@ func (r *runCmd) Run(ctx context.Context, c *cli) (err error) {
 	defer func() { err = errors.Join(err, network.Close()) }()
 	d, err := proxy.Open(proxy.Options{
 		Dir: cfg.Dir, StoreKey: key, Listen: cfg.Listen, Receipts: cfg.Mail.Receipts, Logger: log,
-		Network: func(string) mixclient.Network { return network },
-		Checks:  pageChecks(r.Config),
+		KeepAutocrypt: cfg.Mail.Autocrypt,
+		Network:       func(string) mixclient.Network { return network },
+		Checks:        pageChecks(r.Config),
 
 		Autoconfig: autoconfigCommand(r.Config),
 	})

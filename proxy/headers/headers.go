@@ -51,7 +51,8 @@ type Policy struct {
 	// its own: one name would tell that they are one person.
 	Sender  Mailbox
 	Aliases []Mailbox
-	// KeepAutocrypt keeps the Autocrypt and OpenPGP fields.
+	// KeepAutocrypt keeps the OpenPGP fields, and an Autocrypt field whose addr is who
+	// the mail is from.
 	KeepAutocrypt bool
 	// Seen reports whether this account has sent or received a mail with this
 	// message id, without its angle brackets, as recipients know it. Other ids are

@@ -113,7 +113,7 @@ func leakOf(f field, from Mailbox, p *Policy) Leaks {
 		return LeakSoftware
 	case is(routeFields):
 		return LeakRoute
-	case is(keptList), p.KeepAutocrypt && is(keptCrypto):
+	case is(keptList), p.KeepAutocrypt && f.key == "openpgp", p.KeepAutocrypt && f.key == "autocrypt" && autocryptOf(value, from.Address):
 		return 0
 	}
 	return LeakOther

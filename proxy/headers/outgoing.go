@@ -110,9 +110,12 @@ func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
 		}
 	}
 	if p.KeepAutocrypt {
-		for _, name := range keptCrypto {
-			w.copyAll(name)
+		for _, f := range w.all("autocrypt") {
+			if autocryptOf(f.value(), from.Address) {
+				w.copyField("Autocrypt", &f)
+			}
 		}
+		w.copyAll("OpenPGP")
 	}
 	if w.first("mime-version") != "" {
 		// Apple Mail names itself in a comment here.
@@ -124,6 +127,22 @@ func (w *writer) header(r *Result, p Policy) (from Mailbox, err error) {
 
 	w.WriteString("\r\n")
 	return from, nil
+}
+
+// autocryptOf reports whether an Autocrypt field is about that address (Autocrypt Level 1,
+// section 2.1). A mail program may add one of another of its accounts.
+func autocryptOf(value, addr string) bool {
+	found := 0
+	for attribute := range strings.SplitSeq(value, ";") {
+		name, v, _ := strings.Cut(attribute, "=")
+		if strings.EqualFold(strings.TrimSpace(name), "addr") {
+			if !address.Same(strings.TrimSpace(v), addr) {
+				return false
+			}
+			found++
+		}
+	}
+	return found == 1
 }
 
 // known returns the id by which recipients know the mail that id names, or "".

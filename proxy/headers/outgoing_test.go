@@ -370,6 +370,31 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
+// TestAutocryptOfAnotherAddress: a mail program that has several accounts tells nobody
+// of the others.
+func TestAutocryptOfAnotherAddress(t *testing.T) {
+	p := policy()
+	p.KeepAutocrypt = true
+	for value, kept := range map[string]bool{
+		"addr=Alice@North.test; keydata=xx":                           true,
+		"prefer-encrypt=mutual; ADDR = alice@north.test ; keydata=xx": true,
+		"addr=alice@work.example; keydata=xx":                         false,
+		"addr=alice@north.test; addr=alice@work.example; keydata=xx":  false,
+		"addr=alice@north.test; addr=alice@north.test; keydata=xx":    false,
+		"addr=; keydata=xx": false,
+		"keydata=xx":        false,
+	} {
+		r := outgoing(t, lines("Autocrypt: addr=alice@work.example; keydata=yy", "Autocrypt: "+value, "", ""), p)
+		got, want := fieldOf(t, r.Message, "Autocrypt"), ""
+		if kept {
+			want = value
+		}
+		if got != want || strings.Contains(string(r.Message), "work.example") {
+			t.Errorf("%s: kept %q, want %q", value, got, want)
+		}
+	}
+}
+
 func TestAutocryptIsKeptOnRequest(t *testing.T) {
 	p := policy()
 	p.KeepAutocrypt = true

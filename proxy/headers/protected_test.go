@@ -139,7 +139,7 @@ func TestLeaks(t *testing.T) {
 	}
 	p := policy()
 	p.KeepAutocrypt = true
-	if got := outgoing(t, signedPart("Autocrypt: x"), p).Leaks; got != 0 {
+	if got := outgoing(t, signedPart("Autocrypt: addr=alice@north.test; keydata=x"), p).Leaks; got != 0 {
 		t.Errorf("Autocrypt that is kept: %q", got.Texts())
 	}
 	if all := Leaks(1<<len(leakTexts) - 1); len(all.Texts()) != len(leakTexts) || all&LeakOther == 0 {
