@@ -7,22 +7,13 @@ package web
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -99,93 +90,6 @@ func start(t *testing.T) *world {
 	return &world{World: d, t: t, base: "http://" + d.Daemon.Address("web").String(), browser: browser}
 }
 
-// A tab is one of the browser's, which notes what goes wrong in it.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu  sync.Mutex // guards bad
-	bad []string
-}
-
-// tab opens a tab. With own it shares no cookie with the others.
-func (w *world) tab(t *testing.T, own bool) *tab {
-	t.Helper()
-	var options []chromedp.ContextOption
-	if own {
-		options = append(options, chromedp.WithNewBrowserContext())
-	}
-	ctx, stop := chromedp.NewContext(w.browser, options...)
-	tb := &tab{t: t, ctx: ctx}
-	t.Cleanup(stop)
-	err := chromedp.Listen(ctx, func(e any) {
-		switch e := e.(type) {
-		case *runtime.EventExceptionThrown:
-			tb.note("exception: " + e.ExceptionDetails.Text)
-		case *cdplog.EventEntryAdded:
-			if e.Entry.Level == cdplog.EntryLevelError {
-				tb.note("browser: " + e.Entry.Text + " " + e.Entry.URL)
-			}
-		case *page.EventJavascriptDialogOpening:
-			tb.note("a dialog opened: " + e.Message)
-		}
-	})
-	if err == nil {
-		_, err = chromedp.Call(ctx, cdplog.Enable, cdp.Empty{})
-	}
-	if err != nil {
-		t.Fatalf("open a tab: %v", err)
-	}
-	return tb
-}
-
-func (tb *tab) note(what string) {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	tb.bad = append(tb.bad, what)
-}
-
-// wrong returns what went wrong in the tab since it was asked last.
-func (tb *tab) wrong() []string {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	list := tb.bad
-	tb.bad = nil
-	return list
-}
-
-func (tb *tab) run(actions ...chromedp.Action[chromedp.Void]) {
-	tb.t.Helper()
-	if err := chromedp.Do(tb.ctx, actions...); err != nil {
-		tb.t.Fatal(err)
-	}
-}
-
-// eval returns the value of an expression of the page.
-func eval[T any](tb *tab, expression string) T {
-	tb.t.Helper()
-	v, err := chromedp.Run(tb.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	if err != nil {
-		tb.t.Fatalf("%s: %v", expression, err)
-	}
-	return v
-}
-
-// until waits until an expression of the page is true, also of the next page while one
-// goes and another comes.
-func (tb *tab) until(expression string) {
-	tb.t.Helper()
-	var last error
-	for end := time.Now().Add(patience); time.Now().Before(end) && tb.ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-		var ok bool
-		if ok, last = chromedp.Run(tb.ctx, chromedp.Evaluate[bool]("!!("+expression+")")); ok && last == nil {
-			return
-		}
-	}
-	text, err := chromedp.Run(tb.ctx, chromedp.Evaluate[string]("location.href + '\\n' + document.body.innerText"))
-	tb.t.Fatalf("the page never had %s: %v\n%s", expression, errors.Join(last, err), text)
-}
-
 // enter opens the page with a link that works once.
 func (w *world) enter(t *testing.T, tb *tab) (link string) {
 	t.Helper()
@@ -198,29 +102,9 @@ func (w *world) enter(t *testing.T, tb *tab) (link string) {
 	return link
 }
 
-// shoot keeps a screenshot where that is wanted.
-func (tb *tab) shoot(name string) {
-	tb.t.Helper()
-	dir := os.Getenv("WEB_SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	png, err := chromedp.Run(tb.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		tb.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
-		tb.t.Error(err)
-	}
-}
-
 // hostile is what somebody may write into a subject or a name: markup, characters that
 // turn the direction of text, and more of it than fits.
 var hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\u202egnp.exe " + strings.Repeat("endless", 200)
-
-func encoded(s string) string {
-	return "=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?="
-}
 
 // TestPage is one test, since starting a world takes longest; its parts build on each
 // other.
@@ -411,17 +295,6 @@ func (w *world) views(tb *tab) func(*testing.T) {
 		}
 		tb.t = t
 		tb.scheme("light")
-	}
-}
-
-// scheme has the browser prefer light or dark pages.
-func (tb *tab) scheme(name string) {
-	tb.t.Helper()
-	_, err := chromedp.Call(tb.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
-	})
-	if err != nil {
-		tb.t.Fatal(err)
 	}
 }
 
