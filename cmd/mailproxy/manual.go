@@ -16,6 +16,7 @@ func (*cli) Manual() []manual.Section {
 			{Tag: "1", Text: "Something failed, or a check found something wrong."},
 			{Tag: "4", Text: "The store's passphrase is wrong."},
 			{Tag: "5", Text: "What opens the store (passphrase, key file, keychain) is not to be had."},
+			{Tag: "6", Text: "The accounts were moved to another computer, and \"run\" does not start with them."},
 			{Tag: "80", Text: "The command line is wrong."},
 			{Text: "With --json an error is written as JSON as well, to the error output: its words and this status."},
 		}},

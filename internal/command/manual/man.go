@@ -40,14 +40,14 @@ func Man(w io.Writer, app *kong.Application, version string, more []Section) err
 		}
 		for _, f := range p.flags {
 			if !global(app, f) {
-				tagged(&b, f.String(), about(f))
+				tagged(&b, tag(f), about(f))
 			}
 		}
 	}
 	b.WriteString(".SH FLAGS OF ALL COMMANDS\n")
 	for _, f := range app.Flags {
 		if !f.Hidden {
-			tagged(&b, f.String(), about(f))
+			tagged(&b, tag(f), about(f))
 		}
 	}
 	for _, s := range more {
@@ -84,8 +84,30 @@ func global(app *kong.Application, f *kong.Flag) bool {
 	return false
 }
 
+// tag is a flag as it is typed, as in the program's own help.
+func tag(f *kong.Flag) string {
+	if off(f) == "" {
+		return f.String()
+	}
+	return strings.Replace(f.String(), "--", "--[no-]", 1)
+}
+
+// off is the word that turns a flag off, if there is one.
+func off(f *kong.Flag) string {
+	if f.Tag.Negatable == "" {
+		return ""
+	}
+	return "--no-" + f.Name
+}
+
 func about(f *kong.Flag) string {
 	s := f.Help
+	if off(f) != "" {
+		if f.Default == "true" && !strings.Contains(s, off(f)) {
+			s += " It is so unless " + off(f) + " is given."
+		}
+		return s
+	}
 	if list := choices(f.Value); list != nil {
 		s += " One of " + strings.Join(list, ", ") + "."
 	}

@@ -20,6 +20,7 @@ type testCLI struct {
 			Out    string `help:"File; it's new." type:"path" short:"o"`
 			Name   string `help:"Whose."`
 			JSON   bool   `help:"As JSON."`
+			Sync   bool   `help:"Wait for the disk." default:"true" negatable:""`
 		} `cmd:"" help:"Write: all of it."`
 		Import struct {
 			File string `arg:"" type:"existingfile" help:".mbox file."`
@@ -166,7 +167,7 @@ func TestMan(t *testing.T) {
 	for _, want := range []string{
 		`.TH PROG 1 "" "prog v1" "prog"`, "prog \\- A program\n", `it does \- \e nothing.`,
 		".SS mail export\n", ".SS mail import <file>\n", "\\fB\\-o, \\-\\-out=STRING\\fP\n", `\&.mbox file.`,
-		"One of mbox, maildir. Without it: mbox.", ".SH EXIT STATUS\n", "\\&'Twas so.",
+		"One of mbox, maildir. Without it: mbox.", "\\fB\\-\\-[no\\-]sync\\fP\n", `Wait for the disk. It is so unless \-\-no\-sync is given.`, ".SH EXIT STATUS\n", "\\&'Twas so.",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
