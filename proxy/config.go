@@ -10,6 +10,8 @@ import (
 	"runtime"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"mailproxy/internal/durable"
 )
 
 // ConfigVersion is the version of the configuration file that this program reads.
@@ -180,13 +182,13 @@ func ParseConfig(file string, raw []byte) (Config, error) {
 	return c, nil
 }
 
-// Write writes c as a file that only its owner reads.
+// Write writes c as a file that only its owner reads, synced.
 func (c Config) Write(file string) error {
 	b, err := toml.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("encode configuration: %w", err)
 	}
-	if err := os.WriteFile(file, b, 0o600); err != nil {
+	if err := durable.WriteFile(file, b, 0o600); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil

@@ -3,9 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,7 +14,6 @@ import (
 	"mailproxy/internal/invitation"
 	"mailproxy/proxy"
 	"mailproxy/proxy/ports"
-	"mailproxy/proxy/service"
 )
 
 type joinCmd struct {
@@ -25,7 +24,7 @@ type joinCmd struct {
 	Further      bool     `help:"Make a further account, where there is one at this provider already."`
 	PasswordFile string   `help:"File with the password for mail programs; without it one is made and printed." type:"existingfile" placeholder:"FILE"`
 	SOCKS5       string   `name:"socks5" help:"SOCKS5 proxy to reach the network by, for Tor usually 127.0.0.1:9050." placeholder:"ADDRESS"`
-	Service      bool     `help:"Have the daemon run, now and whenever you log in; without it, start it by yourself." default:"true" negatable:""`
+	Service      bool     `help:"Have the daemon run, now and whenever you log in; with --no-service, start it by yourself." default:"true" negatable:""`
 	Trust        bool     `help:"Have the mail programs that are found here trust the daemon." default:"true" negatable:""`
 	Open         bool     `help:"Open the status page in the browser, where there is a desktop." default:"true" negatable:""`
 	command.JSONFlag
@@ -103,6 +102,8 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 	if s, err := control.Status(ctx); err == nil {
 		j.did("mailproxy is running already")
 		return s, nil
+	} else if errors.Is(err, proxy.ErrMoved) {
+		return s, err
 	}
 	run := "mailproxy run"
 	usual, err := j.usual()
@@ -121,27 +122,9 @@ func (j *joinCmd) daemon(ctx context.Context, cfg proxy.Config, control *proxy.C
 	if !j.Service || !usual {
 		return proxy.Status{}, fmt.Errorf("start the daemon in another terminal, and then join once more with the same words, which goes on from here:\n\n  %s", run)
 	}
-	p := service.Program{Log: filepath.Join(cfg.Dir, logFile)}
-	if p.Path, err = os.Executable(); err != nil {
-		return proxy.Status{}, fmt.Errorf("find this program: %w", err)
-	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return proxy.Status{}, fmt.Errorf("make data directory: %w", err)
-	}
-	manager, err := service.Here(ctx)
+	s, err := startService(ctx, cfg.Dir, control, j.did)
 	if err != nil {
-		return proxy.Status{}, err
-	}
-	done, err := manager.Install(ctx, p)
-	for _, text := range done {
-		j.did("%s", text)
-	}
-	if err != nil {
-		return proxy.Status{}, fmt.Errorf("%w\nStart it by hand instead, and join once more with the same words: %s", err, run)
-	}
-	s, err := waitForDaemon(ctx, control)
-	if err != nil {
-		return s, fmt.Errorf("%w; to see why, start it by hand: %s%s", err, run, lastLines(p.Log))
+		return s, fmt.Errorf("%w\nThen join once more with the same words", err)
 	}
 	return s, nil
 }

@@ -23,7 +23,7 @@ func TestChoosePorts(t *testing.T) {
 	c := proxy.ListenConfig{SMTP: anyPort, IMAP: taken, POP3: anyPort, SMTPS: anyPort, IMAPS: anyPort, POP3S: anyPort, Web: anyPort}
 	var j joinCmd
 	j.JSON = true // it is not to print
-	err = j.choosePorts(&c)
+	err = choosePorts(&c, j.did)
 	if _, port, _ := net.SplitHostPort(taken); len(port) == 5 && port > "55000" {
 		t.Skip("above this port there are not as many as are tried")
 	}
@@ -37,7 +37,7 @@ func TestChoosePorts(t *testing.T) {
 		t.Errorf("it said %q", j.joined.Did)
 	}
 	c.SMTP = "192.0.2.1:1025"
-	if err := j.choosePorts(&c); err == nil {
+	if err := choosePorts(&c, j.did); err == nil {
 		t.Error("it took an address that is not of this computer")
 	}
 }

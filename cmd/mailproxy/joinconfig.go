@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 	"mailproxy/internal/netdoc"
 	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
-	"mailproxy/proxy/ports"
 )
 
 // The part of join that makes the configuration of an invitation.
@@ -56,7 +54,7 @@ func (j *joinCmd) configure(ctx context.Context, i invitation.Invitation) (proxy
 	}
 	fresh := errors.Is(missing, fs.ErrNotExist) // and not its document alone
 	if fresh {
-		if err := j.choosePorts(&cfg.Listen); err != nil {
+		if err := choosePorts(&cfg.Listen, j.did); err != nil {
 			return cfg, err
 		}
 	}
@@ -134,32 +132,3 @@ func fetchHint(err error) string {
 	}
 	return "tell your provider"
 }
-
-// choosePorts takes others for those of a new configuration that other programs have.
-func (j *joinCmd) choosePorts(c *proxy.ListenConfig) error {
-	for _, address := range []*string{&c.SMTP, &c.IMAP, &c.POP3, &c.SMTPS, &c.IMAPS, &c.POP3S, &c.Web} {
-		var taken *ports.TakenError
-		first := *address
-		for try := 0; ; try++ {
-			err := free(*address)
-			if err == nil {
-				break
-			}
-			if !errors.As(err, &taken) || try == mostPorts {
-				return err
-			}
-			at, err := netip.ParseAddrPort(*address)
-			if err != nil {
-				return fmt.Errorf("listen on %s: %w", *address, err)
-			}
-			*address = netip.AddrPortFrom(at.Addr(), at.Port()+1000).String()
-		}
-		if *address != first {
-			j.did("%s is taken by %s: mailproxy will use %s", first, taken.By(), *address)
-		}
-	}
-	return nil
-}
-
-// mostPorts bounds how many others are tried.
-const mostPorts = 10

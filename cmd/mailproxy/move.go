@@ -113,8 +113,28 @@ func (e *exportCmd) undo(ctx context.Context, cfg proxy.Config, key func() ([]by
 
 type importCmd struct {
 	configFlag
-	File string `arg:"" help:"File that \"mailproxy export\" wrote on the old computer." type:"path"`
+	File    string `arg:"" help:"File that \"mailproxy export\" wrote on the old computer." type:"path"`
+	Service bool   `help:"Have the daemon run, now and whenever you log in; with --no-service, start it by yourself." default:"true" negatable:""`
 	command.JSONFlag
+
+	imported imported
+}
+
+// imported is what import did.
+type imported struct {
+	proxy.Moving
+	Config string   `json:"config"`
+	Dir    string   `json:"dir"`
+	Did    []string `json:"did,omitempty"`
+}
+
+// did says what was done.
+func (i *importCmd) did(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	i.imported.Did = append(i.imported.Did, text)
+	if !i.JSON {
+		fmt.Println("-", text)
+	}
 }
 
 // Help is shown below the options.
@@ -125,11 +145,21 @@ func (*importCmd) Help() string {
 // Run imports all accounts of a file.
 func (i *importCmd) Run(ctx context.Context) error {
 	cfg := proxy.DefaultConfig()
-	_, err := os.Stat(i.Config)
+	usual, err := i.usual()
+	if err != nil {
+		return err
+	}
+	_, err = os.Stat(i.Config)
 	fresh := errors.Is(err, fs.ErrNotExist)
-	if fresh {
-		cfg.Dir = filepath.Join(filepath.Dir(i.Config), cfg.Dir)
-	} else if cfg, err = proxy.LoadConfig(i.Config); err != nil {
+	switch {
+	case !fresh:
+		cfg, err = proxy.LoadConfig(i.Config)
+	case usual: // where join puts it
+		cfg.Dir, err = proxy.DefaultDataDir()
+	default:
+		cfg.Dir, err = filepath.Join(filepath.Dir(i.Config), cfg.Dir), nil
+	}
+	if err != nil {
 		return err
 	}
 	meter := newMeter(os.Stderr)
@@ -143,7 +173,7 @@ func (i *importCmd) Run(ctx context.Context) error {
 		Progress:   func(n int64) { meter.show(proxy.MailProgress{Bytes: n}) },
 		Configure: func(h transfer.Header) error {
 			if fresh {
-				if err := writeConfig(i.Config, h); err != nil {
+				if err := i.writeConfig(cfg.Dir, h); err != nil {
 					return err
 				}
 			}
@@ -158,32 +188,68 @@ func (i *importCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	i.imported.Moving, i.imported.Config, i.imported.Dir = done, i.Config, cfg.Dir
+	if !i.JSON {
+		i.say(fresh)
+	}
+	started, err := i.start(ctx, cfg.Dir, usual)
 	if i.JSON {
-		return printJSON(done)
+		return errors.Join(err, printJSON(i.imported))
 	}
-	if done.Stopped {
-		fmt.Println("The mailproxy that ran here without accounts is stopped.")
+	when := "type"
+	if !started {
+		when = "type, once mailproxy runs"
+		fmt.Printf("\nStart it:\n\n  mailproxy run%s\n", named(i.Config))
 	}
-	if fresh {
-		fmt.Printf("The configuration is in %s, as it was on the old computer.\n", i.Config)
-	}
-	fmt.Printf("%s: imported; this is the computer that uses them now. Start it:\n\n  mailproxy run%s\n\n", strings.Join(done.Addresses, ", "), named(i.Config))
-	fmt.Println("Passwords are as before. The certificate is new: mail programs have to trust it, see \"mailproxy cert --help\".")
+	fmt.Printf("\nPasswords are as before. The certificate is new: so that mail programs trust it, %s:\n\n  mailproxy cert install%s\n\n", when, named(i.Config))
 	if done.WithoutMail {
 		fmt.Println("The mail from before is on the old computer.")
 	}
 	fmt.Println("How the store is encrypted here is this computer's own: see \"mailproxy store --help\". Destroy the file.")
-	return nil
+	return err
 }
 
-// writeConfig makes the configuration of the old computer here, with the network
-// document beside it.
-func writeConfig(file string, h transfer.Header) error {
+// say says what the import did.
+func (i *importCmd) say(fresh bool) {
+	if i.imported.Stopped {
+		fmt.Println("The mailproxy that ran here without accounts is stopped.")
+	}
+	if fresh {
+		fmt.Printf("The configuration is in %s, as it was on the old computer. Mail and keys are in %s.\n", i.Config, i.imported.Dir)
+	}
+	fmt.Printf("%s: imported; this is the computer that uses them now.\n", strings.Join(i.imported.Addresses, ", "))
+}
+
+// start has the daemon run, as join does, where it can: nobody types a passphrase for a
+// service.
+func (i *importCmd) start(ctx context.Context, dir string, usual bool) (started bool, err error) {
+	sealed, err := storekey.Inspect(dir)
+	if err != nil || !i.Service || !usual || sealed.Way == storekey.Passphrase {
+		return false, err
+	}
+	if _, err := startService(ctx, dir, proxy.Control(dir), i.did); err != nil {
+		return false, fmt.Errorf("the accounts are imported, and are not to be imported again, but mailproxy does not run yet: %w", err)
+	}
+	return true, nil
+}
+
+// writeConfig makes the configuration of the old computer here, for that data directory,
+// with the network document beside it.
+func (i *importCmd) writeConfig(dir string, h transfer.Header) error {
+	file := i.Config
 	if len(h.Config) == 0 {
 		return errors.New("the export has no configuration; make one first")
 	}
-	if _, err := proxy.ParseConfig(file, h.Config); err != nil { // such as a setting of a newer program
+	cfg, err := proxy.ParseConfig(file, h.Config)
+	if err != nil { // such as a setting of a newer program
 		return fmt.Errorf("the configuration in the export: %w", err)
+	}
+	if cfg.Dir = dir; filepath.Dir(dir) == filepath.Dir(file) {
+		cfg.Dir = filepath.Base(dir) // the two can be moved together
+	}
+	cfg.Network.Document = proxy.PortableDocument
+	if err := choosePorts(&cfg.Listen, i.did); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("make directory of the configuration: %w", err)
@@ -200,7 +266,7 @@ func writeConfig(file string, h transfer.Header) error {
 			return err
 		}
 	}
-	return durable.WriteFile(file, h.Config, 0o600)
+	return cfg.Write(file)
 }
 
 // named is what a command line says of a configuration file, if it has to.

@@ -101,7 +101,7 @@ func commandLine(p Program, quoted *strings.Replacer) string {
 
 // unit is a small one, for a program that no package installed.
 func unit(p Program) string {
-	return `# Made by "mailproxy join"; "mailproxy leave" removes it.
+	return `# Made by "mailproxy join" or "import"; "mailproxy leave" removes it.
 [Unit]
 Description=mailproxy: private e-mail on localhost
 StartLimitIntervalSec=0
@@ -111,6 +111,8 @@ Type=exec
 ExecStart=` + commandLine(p, forSystemd) + `
 ExecReload=/bin/sh -c 'kill -HUP $$MAINPID'
 Restart=on-failure
+# When the accounts were moved to another computer.
+RestartPreventExitStatus=6
 RestartSec=5s
 TimeoutStopSec=60s
 UMask=0077
