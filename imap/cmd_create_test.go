@@ -58,4 +58,14 @@ func TestCreateSpecialUse(t *testing.T) {
 	l.ok("DELETE Sent")
 	l.ok(`CREATE Gone (USE (\Sent))`)
 	within(t, l.ok(`LIST (SPECIAL-USE) "" *`), `\Sent) "/" "Gone"`)
+
+	// A name that a new account has gets its use back, unless another has it by now.
+	l.ok("CREATE Sent")
+	if got := l.ok(`LIST (SPECIAL-USE) "" Sent`); strings.Contains(got, `"Sent"`) {
+		t.Errorf("two folders have a use: %s", got)
+	}
+	l.ok("DELETE Sent")
+	l.ok("DELETE Gone")
+	l.ok("CREATE Sent")
+	within(t, l.ok(`LIST (SPECIAL-USE) "" *`), `\Sent) "/" "Sent"`)
 }

@@ -56,6 +56,9 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 // Without it a body that ends with a bare CR would never end, since the client's
 // CR LF . CR LF follows it; and a dot that the client doubled there would stay.
 //
+// What it cannot mend: of a line that begins with a dot and a bare CR, both are gone
+// before it sees them. A client that doubles dots (RFC 5321 section 4.5.2) has none.
+//
 // The library does not know of an end found here. So last is called, after which
 // the connection reads nothing more, and the reply is the last one.
 type dotReader struct {

@@ -70,6 +70,9 @@ func (a *Account) CreateFolder(name, use string) error {
 	if _, err := a.FolderByUse(use); err == nil {
 		return fmt.Errorf("create folder: special use: %w", ErrExists)
 	}
+	if use == "" {
+		use = a.freeUse(name)
+	}
 	if err := a.room(name); err != nil {
 		return fmt.Errorf("create folder: %w", err)
 	}
@@ -77,6 +80,19 @@ func (a *Account) CreateFolder(name, use string) error {
 		return fmt.Errorf("create folder: %w", err)
 	}
 	return nil
+}
+
+// freeUse returns the use that a new account's folder of that name has, if no other
+// folder has it now: who deletes Sent and makes it again finds sent mail there again.
+func (a *Account) freeUse(name string) string {
+	for _, f := range standardFolders {
+		if f.name == name {
+			if _, err := a.FolderByUse(f.use); err != nil {
+				return f.use
+			}
+		}
+	}
+	return ""
 }
 
 // room fails when name and the names above it would be too many folders.
