@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"mailproxy/internal/command"
@@ -189,6 +190,24 @@ func tellsThunderbird(cfg proxy.Config, domain string) (can, told bool) {
 		told = told && err == nil && bytes.Equal(have, want)
 	}
 	return can, can && told
+}
+
+// toldDomains are the providers of the network whose servers a Thunderbird here has been
+// told of, by a package or by this command.
+func toldDomains(cfg proxy.Config) []string {
+	doc, err := loadNetwork(cfg)
+	if err != nil {
+		return nil
+	}
+	var told []string
+	for _, domain := range providers(doc) {
+		for _, dir := range mailclient.Thunderbirds(runtime.GOOS, systemRoot()) {
+			if b, err := ourAutoconfig(filepath.Join(dir, domain+".xml")); err == nil && b != nil && !slices.Contains(told, domain) {
+				told = append(told, domain)
+			}
+		}
+	}
+	return told
 }
 
 // writeAutoconfig writes a file, unless somebody else made what is there.

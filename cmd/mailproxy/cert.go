@@ -114,6 +114,9 @@ func (c *certUninstallCmd) Run(ctx context.Context) error { return c.change(ctx,
 // errNotTrusted is the answer when something is left to do by hand.
 var errNotTrusted = errors.New("not everything was done; what to type is above")
 
+// errNoPlace is the answer when there is nothing that could trust the authority.
+var errNoPlace = errors.New("nothing was found here to take it back from")
+
 func (c *certPlaces) change(ctx context.Context, install bool) error {
 	results, err := c.apply(ctx, install)
 	if err == nil && c.JSON {
@@ -164,7 +167,7 @@ func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Resu
 			looked = truststore.Kinds
 		}
 		if !install {
-			return nil, fmt.Errorf("nothing was found here to take it back from (looked for %s)", joinKinds(looked))
+			return nil, fmt.Errorf("%w (looked for %s)", errNoPlace, joinKinds(looked))
 		}
 		return nil, fmt.Errorf("nothing was found here to install it in (looked for %s); start the mail program once, or import %s by hand: %s",
 			joinKinds(looked), file, byHand)

@@ -127,8 +127,8 @@ func (j *joinCmd) sayMail(ctx context.Context, cfg proxy.Config, trusted bool) e
 		fmt.Printf("password   %s\n           it is shown only now: leave \"Remember password\" ticked, or write it down.\n"+
 			"           If it is lost, this makes another: mailproxy account password %s\n", j.joined.Password, j.joined.Address)
 	}
-	if told && trusted {
-		fmt.Println("\nFor another mail program: mailproxy account settings")
+	if can && trusted {
+		fmt.Println("\nFor another mail program, and where one does not find the servers: mailproxy account settings")
 		return nil
 	}
 	fmt.Printf("\nIf it does not find the servers by itself, or for another mail program:\n\n")

@@ -229,10 +229,11 @@ func (l *leaveCmd) confirm(cfg proxy.Config, status proxy.Status) error {
 
 // clear takes everything off this computer.
 func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Controller, running bool) error {
-	// While there is still the certificate to look for.
+	// While there is still what names them, and the certificate to look for.
+	told := toldDomains(cfg)
 	if _, err := l.certificates(); err == nil {
 		places := certPlaces{configFlag: l.configFlag, JSONFlag: l.JSONFlag}
-		if l.left.Trust, err = places.apply(ctx, false); err != nil {
+		if l.left.Trust, err = places.apply(ctx, false); err != nil && !errors.Is(err, errNoPlace) {
 			l.tell(err.Error()) // what to do by hand is said
 		}
 	}
@@ -282,6 +283,10 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 		l.did("removed %s", path)
 	}
 	l.tell("\nIn your mail program, remove the account as well.")
+	if len(told) > 0 {
+		l.tell("Thunderbird still finds the servers of such addresses here. Unless a package brought that along, this ends it:\n\n  " +
+			asAdministrator(append([]string{"mailproxy", "account", "autoconfig", "--remove", "--default-ports"}, told...)))
+	}
 	return nil
 }
 
