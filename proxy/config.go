@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -136,6 +137,9 @@ func LoadConfig(file string) (Config, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return DefaultConfig(), &NoConfigError{File: file}
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return DefaultConfig(), fmt.Errorf("read configuration: %w; run this as the user whose it is, or name another file with --config", err)
+	}
 	if err != nil {
 		return DefaultConfig(), fmt.Errorf("read configuration: %w", err)
 	}
@@ -153,18 +157,20 @@ func ParseConfig(file string, raw []byte) (Config, error) {
 		var unknown *toml.StrictMissingError
 		switch {
 		case errors.As(err, &unknown):
-			return c, fmt.Errorf("configuration %s has settings that this program does not know:\n%s", file, unknown.String())
+			return c, fmt.Errorf("configuration %s has settings that this program does not know:\n%s\nCorrect these lines, or take them out; there are %s", file, unknown.String(), strings.Join(settingNames(), ", "))
 		case errors.As(err, &syntax):
 			row, col := syntax.Position()
-			return c, fmt.Errorf("configuration %s, line %d, column %d: %w", file, row, col, err)
+			return c, fmt.Errorf("configuration %s, line %d, column %d: %w; correct that line, or take it out", file, row, col, err)
 		}
 		return c, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	switch {
 	case c.Version == 0:
 		return c, fmt.Errorf("configuration %s names no version: it should begin with version = %d", file, ConfigVersion)
-	case c.Version != ConfigVersion:
-		return c, fmt.Errorf("configuration %s has version %d, this program reads %d: see the README for what changed", file, c.Version, ConfigVersion)
+	case c.Version > ConfigVersion:
+		return c, fmt.Errorf("configuration %s has version %d, and this program reads %d: it was written by a newer mailproxy, so install that", file, c.Version, ConfigVersion)
+	case c.Version < ConfigVersion:
+		return c, fmt.Errorf("configuration %s has version %d, which there never was: it should begin with version = %d", file, c.Version, ConfigVersion)
 	case c.Network.Document == "":
 		return c, fmt.Errorf("configuration %s names no network document: set network.document", file)
 	case c.Dir == "":

@@ -107,15 +107,19 @@ func Settings() []Setting {
 
 // FindSetting returns the setting with that key.
 func FindSetting(key string) (Setting, error) {
-	all := Settings()
-	names := make([]string, len(all))
-	for i, s := range all {
+	for _, s := range Settings() {
 		if s.Key == key {
 			return s, nil
 		}
-		names[i] = s.Key
 	}
-	return Setting{}, fmt.Errorf("there is no setting %q; there are %s", key, strings.Join(names, ", "))
+	return Setting{}, fmt.Errorf("there is no setting %q; there are %s", key, strings.Join(settingNames(), ", "))
+}
+
+func settingNames() (names []string) {
+	for _, s := range Settings() {
+		names = append(names, s.Key)
+	}
+	return names
 }
 
 // value returns the values as Config has them for the setting. A list takes any number.
