@@ -10,6 +10,7 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 
+	"mailproxy/internal/store"
 	"mailproxy/proxy/mailbox"
 )
 
@@ -128,6 +129,9 @@ func (ss *session) markSeen(uids []uint32, options *goimap.FetchOptions) (map[ui
 		return nil, nil
 	}
 	_, err := ss.sel.SetFlags(unseen, mailbox.FlagsAdd, []string{mailbox.FlagSeen})
+	if errors.Is(err, store.ErrFull) {
+		return nil, nil // on a full disk mail can be read all the same; it stays unseen
+	}
 	return changed, err
 }
 

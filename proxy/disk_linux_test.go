@@ -137,6 +137,10 @@ func TestFullDisk(t *testing.T) {
 	if err := mark(); !errors.As(err, &refused) || refused.Type != goimap.StatusResponseTypeNo || !strings.Contains(refused.Text, "free some room") {
 		t.Errorf("STORE without a byte on the disk: %v", err)
 	}
+	body := &goimap.FetchOptions{BodySection: []*goimap.FetchItemBodySection{{Specifier: goimap.PartSpecifierText}}}
+	if got, err := client.Fetch(goimap.SeqSetNum(1), body).Collect(); err != nil || len(got) != 1 || len(got[0].BodySection) != 1 {
+		t.Errorf("read an unseen mail without a byte on the disk: %+v, %v", got, err)
+	}
 	if _, err := client.Move(goimap.SeqSetNum(1), "Trash").Wait(); !errors.As(err, &refused) || !strings.Contains(refused.Text, "free some room") {
 		t.Errorf("MOVE without a byte on the disk: %v", err)
 	}
