@@ -132,17 +132,17 @@ func TestRefusedForGood(t *testing.T) {
 		list, err := ann.d.Aliases("")
 		return err == nil && len(list) == 1 && list[0].State == AliasRetired
 	})
-	err = ann.d.store.View(func(tx *store.Tx) error {
-		for _, addr := range []string{bob, alias.Address} {
-			if _, err := tx.Get(refusedKey(addr)); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("what was told of %s is left: %v", addr, err)
+	ann.until("what was told of both is forgotten", func() bool {
+		err := ann.d.store.View(func(tx *store.Tx) error {
+			for _, addr := range []string{bob, alias.Address} {
+				if _, err := tx.Get(refusedKey(addr)); !errors.Is(err, store.ErrNotFound) {
+					return fmt.Errorf("%s: %w", addr, err)
+				}
 			}
-		}
-		return nil
+			return nil
+		})
+		return err == nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestRefusalIsLoggedWithoutTheName: that an alias is a user's is nothing for a log that

@@ -341,8 +341,12 @@ func (a *Authority) conclude(e directory.Epoch, round uint32) error {
 	if done == nil {
 		return nil
 	}
-	if _, err := a.views.Add(done); err != nil {
+	added, err := a.views.Add(done)
+	if err != nil {
 		return fmt.Errorf("finish snapshot: %w", err)
+	}
+	if added { // not when it came from another directory meanwhile: see take
+		a.Counters.Finished.Add(1)
 	}
 	if err := a.keepSnapshot(done); err != nil {
 		return fmt.Errorf("keep snapshot: %w", err)
@@ -350,7 +354,6 @@ func (a *Authority) conclude(e directory.Epoch, round uint32) error {
 	if err := a.arrange(); err != nil {
 		return err
 	}
-	a.Counters.Finished.Add(1)
 	a.Counters.Round.Store(uint64(round))
 	a.log.Info("directory: snapshot finished", "epoch", uint64(e), "round", round, "signatures", len(done.Signatures))
 	return nil
