@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -252,7 +253,7 @@ func (f *Folder) transfer(uids []uint32, dest string, move bool) (Copied, error)
 		return all, err
 	}
 	for batch := range slices.Chunk(todo, maxBatch/5) {
-		var put []uint32
+		var put []Message
 		err := f.a.s.st.Update(func(tx *store.Tx) (err error) {
 			put, err = f.transferTx(tx, batch, d, move)
 			return err
@@ -265,28 +266,38 @@ func (f *Folder) transfer(uids []uint32, dest string, move bool) (Copied, error)
 			}
 			return all, err
 		}
-		for _, m := range batch {
+		for i, m := range batch {
 			all.Source = append(all.Source, m.UID)
+			all.Dest = append(all.Dest, put[i].UID)
 		}
-		all.Dest = append(all.Dest, put...)
 		if move {
 			f.forget(batch)
 		}
-		f.a.arrived(d.id)
+		f.a.arrived(d.id, put...)
 	}
 	return all, nil
 }
 
-func (f *Folder) transferTx(tx *store.Tx, batch []Message, d *Folder, move bool) ([]uint32, error) {
+// transferTx copies or moves messages, and returns them as they are in d.
+func (f *Folder) transferTx(tx *store.Tx, batch []Message, d *Folder, move bool) ([]Message, error) {
 	first, err := takeUIDs(tx, d.id, len(batch))
 	if err != nil {
 		return nil, err
 	}
-	put := make([]uint32, len(batch))
+	put := make([]Message, len(batch))
+	var reader recordReader
 	for i, m := range batch {
-		rec, err := getMessage(tx, f.id, m.UID)
+		var rec messageRecord
+		var written []byte // the record goes over as it is
+		err := tx.Read(messageKey(f.id, m.UID), func(b []byte) error {
+			written = bytes.Clone(b)
+			return reader.read(written, &rec)
+		})
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, ErrNoMessage
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read message record: %w", err)
 		}
 		if move {
 			err = f.a.unlinkTx(tx, f.id, m.UID, rec)
@@ -296,8 +307,8 @@ func (f *Folder) transferTx(tx *store.Tx, batch []Message, d *Folder, move bool)
 		if err != nil {
 			return nil, err
 		}
-		put[i] = first + uint32(i)
-		if err := f.a.putTx(tx, d.id, put[i], rec); err != nil {
+		put[i] = rec.message(first + uint32(i))
+		if err := f.a.linkTx(tx, d.id, put[i].UID, rec.IDHash, written); err != nil {
 			return nil, err
 		}
 	}

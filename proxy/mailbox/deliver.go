@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"mailproxy/internal/codec"
 	"mailproxy/internal/store"
 )
 
@@ -91,7 +92,11 @@ func (a *Account) addTx(tx *store.Tx, folder uint64, rec messageRecord) (uint32,
 	if err != nil {
 		return 0, err
 	}
-	return uid, a.putTx(tx, folder, uid, rec)
+	written, err := codec.Marshal(rec)
+	if err != nil {
+		return 0, err
+	}
+	return uid, a.linkTx(tx, folder, uid, rec.IDHash, written)
 }
 
 // takeUIDs takes the folder's next n UIDs, and returns the first.
@@ -107,14 +112,15 @@ func takeUIDs(tx *store.Tx, folder uint64, n int) (uint32, error) {
 	return uint32(next), tx.Set(uidNextKey(folder), number(next+uint64(n)))
 }
 
-// putTx writes rec under a UID that was taken.
-func (a *Account) putTx(tx *store.Tx, folder uint64, uid uint32, rec messageRecord) error {
-	if rec.IDHash != nil {
-		if err := tx.Set(idKey(a.id, rec.IDHash, folder, uid), nil); err != nil {
+// linkTx writes a message's entries under a UID that was taken: a record, written, in
+// which the hash of the Message-ID is idHash.
+func (a *Account) linkTx(tx *store.Tx, folder uint64, uid uint32, idHash, written []byte) error {
+	if idHash != nil {
+		if err := tx.Set(idKey(a.id, idHash, folder, uid), nil); err != nil {
 			return err
 		}
 	}
-	return putRecord(tx, messageKey(folder, uid), rec)
+	return tx.Set(messageKey(folder, uid), written)
 }
 
 // removeTx deletes a message and its share of the blob, and returns how many
@@ -142,13 +148,24 @@ func (a *Account) unlinkTx(tx *store.Tx, folder uint64, uid uint32, rec messageR
 	return tx.Delete(messageKey(folder, uid))
 }
 
-// arrived brings memory up to date after messages were added.
-func (a *Account) arrived(folder uint64) {
+// arrived brings memory up to date after messages were added: those of added, if the
+// caller has them, which follow each other.
+func (a *Account) arrived(folder uint64, added ...Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f := a.names.folders[folder]
 	if f == nil || !f.loaded {
 		return // it will be read when somebody looks
+	}
+	// With another delivery between, its message would be missing, or ours here already.
+	if len(added) > 0 && f.uidNext == added[0].UID && !f.gone {
+		for i := range added {
+			added[i].rev = f.rev + 1
+		}
+		f.messages = append(f.messages, added...)
+		f.uidNext += uint32(len(added))
+		f.changed()
+		return
 	}
 	if err := f.load(); err != nil {
 		// The message is safe. Whoever looks next reads the index again, and is

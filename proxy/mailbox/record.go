@@ -11,7 +11,7 @@ import (
 // the folder is opened, so that it has a way of its own through what codec writes,
 // which takes a tenth of the time; what it does not know it leaves to codec, as it
 // does everything that is wrong. Messages with the same flags share one list of
-// them.
+// them, and the hash of the Message-ID is not copied.
 type recordReader struct {
 	flags map[string][]string // by how codec writes them
 }
@@ -65,7 +65,7 @@ func (r *recordReader) quick(b []byte, rec *messageRecord) bool {
 		case k == 7 && major == cborBytes && n == blobIDSize && len(b) >= blobIDSize:
 			rec.Blob, b = blobID(b[:blobIDSize]), b[blobIDSize:]
 		case k == 8 && major == cborBytes && n > 0 && n <= uint64(len(b)):
-			b = b[n:] // the index in memory does not have it
+			rec.IDHash, b = b[:n:n], b[n:]
 		default:
 			return false
 		}
