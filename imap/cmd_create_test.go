@@ -68,4 +68,18 @@ func TestCreateSpecialUse(t *testing.T) {
 	l.ok("DELETE Gone")
 	l.ok("CREATE Sent")
 	within(t, l.ok(`LIST (SPECIAL-USE) "" *`), `\Sent) "/" "Sent"`)
+	// So it has when it is made for a folder below it, and when another is renamed to it.
+	l.ok("DELETE Sent")
+	l.ok("CREATE Sent/2026")
+	within(t, l.ok(`LIST (SPECIAL-USE) "" *`), `\Sent) "/" "Sent"`)
+	l.ok("DELETE Sent/2026")
+	l.ok("DELETE Sent")
+	l.ok("CREATE Posted")
+	l.ok("RENAME Posted Sent")
+	within(t, l.ok(`LIST (SPECIAL-USE) "" *`), `\Sent) "/" "Sent"`)
+	l.ok("DELETE Sent")
+	l.ok(`CREATE Sent/Gone (USE (\Sent))`)
+	if got := l.ok(`LIST (SPECIAL-USE) "" *`); strings.Count(got, `\Sent)`) != 1 {
+		t.Errorf("two folders have a use: %s", got)
+	}
 }

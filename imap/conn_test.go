@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +75,24 @@ func (o *once) Close() error {
 	return o.Listener.Close()
 }
 
+// RFC 9051 section 3.4: a connection is not closed without a BYE and the reason.
+func TestLastWords(t *testing.T) {
+	w := newWorld(t)
+	reader, idler, stranger := w.login(), w.login(), w.dial()
+	reader.ok("SELECT INBOX")
+	idler.ok("SELECT INBOX")
+	idler.write("i IDLE\r\n")
+	idler.expect("+ ")
+	w.server.LogOut("carl@south.test")
+	within(t, stranger.closed(), "* BYE The password was changed")
+	reader.ok("NOOP")
+	if err := w.server.Close(); err != nil {
+		t.Error(err)
+	}
+	within(t, reader.closed(), "* BYE mailproxy is being stopped\r\n")
+	within(t, idler.closed(), "* BYE mailproxy is being stopped\r\n")
+}
+
 func TestSilentClientsAreDropped(t *testing.T) {
 	mb, _ := newMailbox(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -117,11 +134,10 @@ func TestSilentStranger(t *testing.T) {
 		l.expect("* OK")
 		l.status("NOOP", "OK")
 		began := time.Now()
-		for buf := make([]byte, 4096); ; {
-			if _, err := ours.Read(buf); err != nil {
-				break
-			}
+		if err := ours.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
 		}
+		within(t, l.closed(), "* BYE Nothing came for too long")
 		if d := time.Since(began); d > loginTimeout {
 			t.Errorf("a client that never logs in is kept for %v", d)
 		}
@@ -144,9 +160,7 @@ func TestStrangersMakeRoom(t *testing.T) {
 	if err := w.client(nil).Noop().Wait(); err != nil {
 		t.Error(err)
 	}
-	if _, err := io.Copy(io.Discard, first.conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Error(err)
-	}
+	within(t, first.closed(), "* BYE Too many connections; this one had not logged in")
 	if err := mine.Noop().Wait(); err != nil {
 		t.Error(err)
 	}

@@ -221,7 +221,7 @@ func (s *Server) makeRoom() bool {
 		return false
 	}
 	oldest.sent = true
-	oldest.interrupt()
+	oldest.dismiss("Too many connections; this one had not logged in")
 	return true
 }
 
@@ -246,7 +246,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	for _, w := range open {
-		w.interrupt()
+		w.dismiss("mailproxy is being stopped")
 	}
 	s.wg.Wait()
 	return nil
@@ -260,7 +260,7 @@ func (s *Server) LogOut(account string) {
 	defer s.mu.Unlock()
 	for w := range s.wires {
 		if name := w.account.Load(); name == nil || *name == account {
-			w.interrupt()
+			w.dismiss("The password was changed; log in with the new one")
 		}
 	}
 }

@@ -120,8 +120,9 @@ func (ss *session) Login(username, password string) error {
 			return net.ErrClosed
 		}
 		if ss.failures++; ss.failures >= maxBadPasswords {
+			err := ss.wire.say("* BYE Too many wrong passwords")
 			ss.wire.interrupt()
-			return net.ErrClosed
+			return errors.Join(net.ErrClosed, err)
 		}
 		return no(goimap.ResponseCodeAuthenticationFailed,
 			"Wrong user name or password: log in with the whole address and the password that mailproxy gave for it; if that is lost, this makes another: mailproxy account password ADDRESS")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ const (
 	maxPending   = 32 << 10 // bytes of responses that wait to be sent
 	maxPiece     = 64 << 10 // bytes that a client has writeTimeout to take
 	writeTimeout = 30 * time.Second
+	byeTimeout   = 100 * time.Millisecond // the last words, which others wait for
 )
 
 // poison makes the library answer BAD wherever it stands: no rule of the grammar
@@ -67,6 +69,9 @@ type wire struct {
 	detached atomic.Bool
 	// account is what a login opened, nil before. It has no lock for the same reason.
 	account atomic.Pointer[string]
+	// waiting says that the library waits for the client, and has no response half
+	// written.
+	waiting atomic.Bool
 
 	// These belong to the goroutine that reads.
 	out  []byte // to be read by the library before anything else
@@ -150,6 +155,28 @@ func (w *wire) interrupt() {
 	w.Conn.Close()
 }
 
+// dismiss tells the client why the connection ends, if it can be told at once, and
+// interrupts it. One that waits for a response's end, or takes nothing, hears no more.
+func (w *wire) dismiss(why string) {
+	if w.detached.Load() {
+		return
+	}
+	if w.mu.TryLock() {
+		if w.waiting.Load() && w.failed == nil {
+			p := fmt.Appendf(w.pending, "* BYE %s\r\n", why)
+			if w.failed = w.Conn.SetWriteDeadline(time.Now().Add(byeTimeout)); w.failed == nil {
+				_, w.failed = w.Conn.Write(p)
+			}
+			if w.failed == nil {
+				w.failed = net.ErrClosed // nothing follows a BYE
+			}
+			w.pending = nil
+		}
+		w.mu.Unlock()
+	}
+	w.interrupt()
+}
+
 // SetWriteDeadline implements net.Conn and does nothing: send has deadlines of its
 // own, since what is written is not sent at once.
 func (w *wire) SetWriteDeadline(time.Time) error { return nil }
@@ -180,7 +207,14 @@ func (s source) Read(p []byte) (int, error) {
 		}
 		w.armed = deadline
 	}
-	return w.Conn.Read(p)
+	w.waiting.Store(true)
+	n, err := w.Conn.Read(p)
+	w.waiting.Store(false)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// RFC 9051 section 5.4: a client is told that it was silent for too long.
+		return n, errors.Join(err, w.say("* BYE Nothing came for too long"))
+	}
+	return n, err
 }
 
 // Write implements net.Conn. The library flushes after each response, so that p

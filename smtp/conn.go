@@ -73,7 +73,7 @@ func (s *Server) makeRoom() bool {
 	if oldest == nil {
 		return false
 	}
-	oldest.shutDown()
+	oldest.shutDown("421 4.3.2 too many connections are open, and this one had not logged in")
 	return true
 }
 
@@ -124,10 +124,11 @@ type conn struct {
 	received int64  // bytes before the login
 	inBody   bool   // what is read is of a message that follows DATA
 	command  commandLine
-	gone     error // how reading ended, if it did
-	handed   bool  // STARTTLS: another conn goes on with raw
-	ending   bool  // nothing more is read
-	closing  bool  // the server closes: do not linger
+	gone     error  // how reading ended, if it did
+	handed   bool   // STARTTLS: another conn goes on with raw
+	ending   bool   // nothing more is read
+	closing  bool   // the server closes: do not linger
+	farewell string // what is said then
 	closed   bool
 }
 
@@ -344,11 +345,12 @@ func (c *conn) end() {
 	c.ending = true
 }
 
-// shutDown is end from outside: a Read that waits returns.
-func (c *conn) shutDown() {
+// shutDown is end from outside: a Read that waits returns. RFC 5321 section 3.8 wants a
+// reply of 421 before the end, which is farewell.
+func (c *conn) shutDown(farewell string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ending, c.closing = true, true
+	c.ending, c.closing, c.farewell = true, true, farewell
 	// Errors mean that the connection is gone already.
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 	_ = c.SetWriteDeadline(time.Now().Add(lingerFor))
@@ -367,13 +369,16 @@ func (c *conn) Close() error {
 		c.mu.Unlock()
 		return nil // the connection lives on
 	}
-	linger := !c.closing
+	linger, farewell := !c.closing, c.farewell
 	if linger {
 		linger = c.SetReadDeadline(time.Now().Add(lingerFor)) == nil
 	}
 	c.mu.Unlock()
 	defer c.server.remove(c)
 
+	if _, secure := c.Conn.(*tls.Conn); farewell != "" && (!secure || c.shaken) {
+		_ = c.send(farewell + "\r\n") // who does not take it is gone
+	}
 	if t, ok := c.Conn.(*tls.Conn); ok && c.shaken {
 		_ = t.SetWriteDeadline(time.Now().Add(lingerFor))
 		_ = t.CloseWrite() // who does not take it is gone

@@ -126,6 +126,7 @@ func TestStrangersMakeRoom(t *testing.T) {
 		r.dial(t)
 	}
 	r.dialIn(t).cmd("250", "NOOP")
+	first.expect("421 4.3.2")
 	first.ended()
 	mine.cmd("250", "NOOP")
 }
@@ -150,6 +151,7 @@ func TestCloseAnswersWhatWasSubmitted(t *testing.T) {
 	<-arrived
 	closed := make(chan error, 1)
 	go func() { closed <- r.server.Close() }()
+	idle.expect("421 4.3.2 mailproxy is being stopped")
 	idle.ended()
 	select {
 	case <-closed:
@@ -158,7 +160,11 @@ func TestCloseAnswersWhatWasSubmitted(t *testing.T) {
 	}
 	close(goOn)
 	busy.expect("250")
+	busy.expect("421 4.3.2")
 	busy.ended()
+	half.expect("451 4.4.2")
+	half.expect("421 4.3.2")
+	half.ended()
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}

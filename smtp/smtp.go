@@ -234,7 +234,7 @@ func (s *Server) Close() error {
 		}
 	}
 	for c := range s.conns {
-		c.shutDown()
+		c.shutDown("421 4.3.2 mailproxy is being stopped")
 	}
 	close(s.done)
 	s.mu.Unlock()
@@ -264,7 +264,7 @@ func (s *Server) LogOut(account string) {
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		if c.may(account) {
-			c.shutDown()
+			c.shutDown("421 4.7.0 the password was changed: log in with the new one")
 		}
 	}
 }

@@ -70,9 +70,6 @@ func (a *Account) CreateFolder(name, use string) error {
 	if _, err := a.FolderByUse(use); err == nil {
 		return fmt.Errorf("create folder: special use: %w", ErrExists)
 	}
-	if use == "" {
-		use = a.freeUse(name)
-	}
 	if err := a.room(name); err != nil {
 		return fmt.Errorf("create folder: %w", err)
 	}
@@ -105,15 +102,31 @@ func (a *Account) room(name string) error {
 	return nil
 }
 
-// createAllTx creates name and what is missing above it.
+// createAllTx creates name, with a use or "" for that which its name has, and what is
+// missing above it.
 func (a *Account) createAllTx(tx *store.Tx, name, use string) error {
-	for _, up := range parents(name) {
-		if _, err := a.createTx(tx, up, ""); err != nil && !errors.Is(err, ErrExists) {
-			return err
-		}
+	if err := a.createAboveTx(tx, name, use); err != nil {
+		return err
+	}
+	if use == "" {
+		use = a.freeUse(name)
 	}
 	_, err := a.createTx(tx, name, use)
 	return err
+}
+
+// createAboveTx creates what is missing above name, which is to have a use or "".
+func (a *Account) createAboveTx(tx *store.Tx, name, taken string) error {
+	for _, up := range parents(name) {
+		use := a.freeUse(up)
+		if use == taken {
+			use = ""
+		}
+		if _, err := a.createTx(tx, up, use); err != nil && !errors.Is(err, ErrExists) {
+			return err
+		}
+	}
+	return nil
 }
 
 // change runs fn in a transaction and then reads the folders' names again.
@@ -235,10 +248,8 @@ func (a *Account) RenameFolder(from, to string) error {
 		}
 	}
 	err = a.change(func(tx *store.Tx) error {
-		for _, up := range parents(to) {
-			if _, err := a.createTx(tx, up, ""); err != nil && !errors.Is(err, ErrExists) {
-				return err
-			}
+		if err := a.createAboveTx(tx, to, ""); err != nil {
+			return err
 		}
 		for _, n := range moves {
 			if err := a.renameTx(tx, n, to+strings.TrimPrefix(n, old)); err != nil {
@@ -270,6 +281,9 @@ func (a *Account) renameTx(tx *store.Tx, from, to string) error {
 		return err
 	}
 	rec.Name = to
+	if rec.Use == "" {
+		rec.Use = a.freeUse(to)
+	}
 	if err := putRecord(tx, folderKey(a.id, id), rec); err != nil {
 		return err
 	}
