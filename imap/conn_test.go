@@ -83,14 +83,37 @@ func TestLastWords(t *testing.T) {
 	idler.ok("SELECT INBOX")
 	idler.write("i IDLE\r\n")
 	idler.expect("+ ")
+	w.waiting()
 	w.server.LogOut("carl@south.test")
 	within(t, stranger.closed(), "* BYE The password was changed")
 	reader.ok("NOOP")
+	w.waiting()
 	if err := w.server.Close(); err != nil {
 		t.Error(err)
 	}
 	within(t, reader.closed(), "* BYE mailproxy is being stopped\r\n")
 	within(t, idler.closed(), "* BYE mailproxy is being stopped\r\n")
+}
+
+// waiting returns once the server waits for each client: one that has an answer may have
+// it a moment sooner.
+func (w *world) waiting() {
+	w.t.Helper()
+	all := func() bool {
+		w.server.mu.Lock()
+		defer w.server.mu.Unlock()
+		for c := range w.server.wires {
+			if !c.waiting.Load() {
+				return false
+			}
+		}
+		return true
+	}
+	for end := time.Now().Add(time.Minute); !all(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatal("the server is busy")
+		}
+	}
 }
 
 func TestSilentClientsAreDropped(t *testing.T) {
@@ -157,6 +180,7 @@ func TestStrangersMakeRoom(t *testing.T) {
 	for range maxConns - 2 {
 		w.dial()
 	}
+	w.waiting()
 	if err := w.client(nil).Noop().Wait(); err != nil {
 		t.Error(err)
 	}
