@@ -99,6 +99,8 @@ type certPlaces struct {
 	Places []string `arg:"" optional:"" name:"place" help:"Where: thunderbird, firefox, nss (Evolution, Chromium), system. Without one, wherever it can be done by you."`
 	DryRun bool     `help:"Only say what would be done."`
 	command.JSONFlag
+
+	changesOnly bool // nothing is said of places that are as wished
 }
 
 type certInstallCmd struct{ certPlaces }
@@ -173,7 +175,7 @@ func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Resu
 			joinKinds(looked), file, byHand)
 	}
 	for _, p := range places {
-		if !c.JSON {
+		if !c.JSON && !c.changesOnly {
 			sayPlan(p, a, install, c.DryRun)
 		}
 		if c.DryRun {
@@ -187,6 +189,12 @@ func (c *certPlaces) apply(ctx context.Context, install bool) ([]truststore.Resu
 			r = p.Uninstall(ctx, a)
 		}
 		results = append(results, r)
+		if r.Already && c.changesOnly {
+			continue
+		}
+		if !c.JSON && c.changesOnly {
+			sayPlan(p, a, install, false)
+		}
 		if !c.JSON {
 			sayResult(r, file, install)
 		}

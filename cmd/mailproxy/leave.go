@@ -27,7 +27,7 @@ type leaveCmd struct {
 	configFlag
 	Yes      bool   `help:"Do not ask."`
 	Mail     string `help:"Write all mail into this directory first, as mbox files." type:"path" placeholder:"DIR"`
-	HereOnly bool   `help:"Take everything off this computer, and leave the accounts at their provider as they are: for a provider that is gone. Nobody will read what arrives there."`
+	HereOnly bool   `help:"Take everything off this computer, and leave the accounts at their provider as they are: after a move to another computer, which has them, or for a provider that is gone. Where no other computer has them, nobody will read what arrives."`
 	command.JSONFlag
 
 	left left
@@ -81,7 +81,12 @@ func (l *leaveCmd) leave(ctx context.Context) error {
 	c := proxy.Control(cfg.Dir)
 	status, err := c.Status(ctx)
 	running := err == nil
+	var moved *proxy.MovedError
 	switch {
+	case errors.As(err, &moved) && !l.HereOnly:
+		return fmt.Errorf("mailproxy does not run with %s: %s, and stay there as they are. To take the rest off this computer: mailproxy leave --here-only%s", cfg.Dir, moved.Text(), named(l.Config))
+	case moved != nil && l.Mail != "":
+		return fmt.Errorf("no daemon runs with %s that could write the mail: %s. Write what is left of it first, mailproxy mailbox export DIR%s, and then leave without --mail", cfg.Dir, moved.Text(), named(l.Config))
 	case err != nil && !errors.Is(err, control.ErrNotRunning):
 		return err
 	case !running && l.Mail != "":
@@ -89,7 +94,7 @@ func (l *leaveCmd) leave(ctx context.Context) error {
 	case !running && !l.HereOnly && anyStore(cfg):
 		return fmt.Errorf("the accounts are deleted at their providers through the network, for which the daemon has to run: mailproxy run --config %s. Or give --here-only, and they stay there", l.Config)
 	}
-	if err := l.confirm(cfg, status); err != nil {
+	if err := l.confirm(cfg, status, moved); err != nil {
 		return err
 	}
 	if l.Mail != "" {
@@ -105,7 +110,11 @@ func (l *leaveCmd) leave(ctx context.Context) error {
 			continue
 		}
 		if err := c.End(ctx, proxy.EndAccount{Address: a.Address, Delete: true, Alias: a.AliasOf != ""}); err != nil {
-			return fmt.Errorf("%w; try again later, or give --here-only to leave the account there", err)
+			return fmt.Errorf("%w; or give --here-only, and it stays at its provider", err)
+		}
+		if !a.Registered { // also if only its waiting was seen: then it was there for moments
+			l.did("gave up %s, which was not registered yet", a.Address)
+			continue
 		}
 		l.left.Deleted = append(l.left.Deleted, a.Address)
 		l.did("deleted %s at its provider", a.Address)
@@ -179,7 +188,11 @@ func (l *leaveCmd) clearDir(dir string) error {
 	for _, name := range ours {
 		temporary = append(temporary, filepath.Join(dir, name))
 	}
+	kept := false
 	for _, path := range temporary {
+		if _, err := os.Lstat(path); err == nil {
+			kept = true
+		}
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("remove %s: %w", path, err)
 		}
@@ -188,19 +201,33 @@ func (l *leaveCmd) clearDir(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return fmt.Errorf("remove %s: %w", dir, err)
+	case len(rest) > 0 && !kept:
 	case len(rest) > 0:
 		l.did("removed mail and keys from %s; other files are there, and stay", dir)
 	default:
 		if err := os.Remove(dir); err != nil {
 			return fmt.Errorf("remove %s: %w", dir, err)
 		}
-		l.did("removed mail and keys: %s", dir)
+		if kept {
+			l.did("removed mail and keys: %s", dir)
+		} else { // the daemon never ran
+			l.did("removed %s, which was empty", dir)
+		}
 	}
+	removeOurs(filepath.Dir(dir))
 	return nil
 }
 
+// removeOurs removes a directory that join made for us alone, if nothing is in it any
+// more.
+func removeOurs(dir string) {
+	if filepath.Base(dir) == "mailproxy" {
+		_ = os.Remove(dir) // it stays if there is anything in it
+	}
+}
+
 // confirm says what will be lost, and asks.
-func (l *leaveCmd) confirm(cfg proxy.Config, status proxy.Status) error {
+func (l *leaveCmd) confirm(cfg proxy.Config, status proxy.Status, moved *proxy.MovedError) error {
 	if l.Yes {
 		return nil
 	}
@@ -217,10 +244,16 @@ func (l *leaveCmd) confirm(cfg proxy.Config, status proxy.Status) error {
 	if aliases {
 		b.WriteString("Aliases go within the same minute as the account, by which a provider of both can connect them. If that matters, retire them first, and leave some days later: mailproxy alias retire ADDRESS.\n")
 	}
+	if moved != nil {
+		fmt.Fprintf(&b, "The accounts were moved by the file %s. Be sure that it was imported: \"mailproxy export --undo\" cannot take them back after this.\n", moved.File)
+	}
 	fmt.Fprintf(&b, "All mail and keys in %s are removed", cfg.Dir)
-	if l.Mail != "" {
+	switch {
+	case l.Mail != "":
 		fmt.Fprintf(&b, ", after the mail was written to %s, not encrypted", l.Mail)
-	} else {
+	case moved != nil:
+		b.WriteString(" (\"mailproxy mailbox export\" writes mail that stayed here elsewhere first)")
+	default:
 		b.WriteString(" (--mail DIR writes the mail elsewhere first)")
 	}
 	b.WriteString(".")
@@ -232,7 +265,7 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 	// While there is still what names them, and the certificate to look for.
 	told := toldDomains(cfg)
 	if _, err := l.certificates(); err == nil {
-		places := certPlaces{configFlag: l.configFlag, JSONFlag: l.JSONFlag}
+		places := certPlaces{configFlag: l.configFlag, JSONFlag: l.JSONFlag, changesOnly: true}
 		if l.left.Trust, err = places.apply(ctx, false); err != nil && !errors.Is(err, errNoPlace) {
 			l.tell(err.Error()) // what to do by hand is said
 		}
@@ -282,6 +315,7 @@ func (l *leaveCmd) clear(ctx context.Context, cfg proxy.Config, c *proxy.Control
 		}
 		l.did("removed %s", path)
 	}
+	removeOurs(filepath.Dir(l.Config))
 	l.tell("\nIn your mail program, remove the account as well.")
 	if len(told) > 0 {
 		l.tell("Thunderbird still finds the servers of such addresses here. Unless a package brought that along, this ends it:\n\n  " +
