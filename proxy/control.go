@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -54,7 +55,7 @@ type NewAccount struct {
 type AddedAccount struct {
 	Address  string `json:"address"`
 	Password string `json:"password"`
-	// Problem says why the provider has not taken the account, if it has not.
+	// Problem says why the provider has not taken the account yet, if it has not.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -109,8 +110,9 @@ func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccoun
 	ctx, cancel := context.WithTimeout(ctx, registerWait)
 	defer cancel()
 	err = d.WaitRegistered(ctx, in.Address)
-	late := ctx.Err() != nil
+	late := err != nil && ctx.Err() != nil
 	if a := d.account(in.Address); late && a != nil {
+		added.Problem = a.unanswered()
 		if refused := a.leaveAlone(); refused != nil {
 			err, late = refused, false
 		}
@@ -118,7 +120,7 @@ func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccoun
 	switch {
 	case err == nil:
 	case late:
-		added.Problem = err.Error()
+		added.Problem = cmp.Or(added.Problem, err.Error())
 	default: // refused for good: do not keep what can never work
 		if a := d.account(in.Address); a != nil {
 			err = errors.Join(err, d.forget(a))

@@ -77,20 +77,31 @@ func (d *Daemon) End(ctx context.Context, in EndAccount) error {
 }
 
 // endAtProvider has the provider revoke the identity, or erase all, and keeps that
-// it has.
+// it has. An account that was not registered yet goes on registering if that fails.
+// d.ending is held.
 func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) error {
 	ctx, cancel := context.WithTimeout(ctx, endWait)
 	defer cancel()
 	name, domain := address.Split(a.keys.Address())
 	a.setLeaving(true)
 	defer a.setLeaving(false) // its record says it then, or nothing was done
-	registered := true
+	registered, ended := true, false
 	select {
 	case <-a.registered:
 	default:
 		registered = false
 		a.stop() // it is not to register after all
 		<-a.stopped
+		a.mu.Lock()
+		retiring := a.record.Retiring
+		a.mu.Unlock()
+		if !retiring { // else it is asked again
+			defer func() {
+				if !ended {
+					d.resume(a)
+				}
+			}()
+		}
 	}
 	var err error
 	for {
@@ -108,14 +119,11 @@ func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) erro
 		// It never came to be; a provider that hides its users says that the
 		// signature is not the user's.
 	case ctx.Err() != nil:
-		reason := "the provider has not answered"
-		if n := a.network.Status(); !n.Connected {
-			reason = n.Reason
-		}
-		return fmt.Errorf("%s; nothing is erased here, try again later: %w", reason, err)
+		return &refusedError{text: a.unanswered() + ". Nothing is erased here; try again later", err: err}
 	default:
 		return fmt.Errorf("%w; nothing is erased here", explain(err, a.keys.Address()))
 	}
+	ended = true
 	if err := a.changeRecord(func(r *accountRecord) { r.Ending = max(r.Ending, Revoked) }); err != nil {
 		return fmt.Errorf("note what the provider has done: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"mailproxy/proxy/keys"
 	"mailproxy/proxy/mailbox"
 	"mailproxy/spool"
+	spoolserver "mailproxy/spool/server"
 )
 
 // versions is a network whose spool has an append key of a certain version, and says
@@ -172,5 +174,62 @@ func TestAccountOfVersion1(t *testing.T) {
 	put(accountVersion + 1)
 	if _, err := listAccounts(d.store); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("this program reads up to %d", accountVersion)) {
 		t.Errorf("an account of a later version: %v", err)
+	}
+}
+
+// A shop answers that it has no time while it is closed.
+type shop struct {
+	*provider
+	closed atomic.Bool
+}
+
+// Answer implements memory.Handler.
+func (s *shop) Answer(ctx context.Context, request []byte) []byte {
+	if s.closed.Load() {
+		b, _ := spool.EncodeRefused(spool.Refused{Status: spool.StatusTemporary, Time: time.Now()})
+		return b
+	}
+	return s.provider.Answer(ctx, request)
+}
+
+// TestEndThatFailsBeforeRegistration: an account that could not be deleted goes on
+// registering.
+func TestEndThatFailsBeforeRegistration(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	s := &shop{provider: p}
+	s.closed.Store(true)
+	c := p.computer(t.TempDir())
+	c.handler = s
+	c.run()
+	waiting, leave := context.WithCancel(t.Context())
+	go func() { // whoever added it waits no longer, once it is there
+		for waiting.Err() == nil && c.daemon.account(mover) == nil {
+			time.Sleep(time.Millisecond)
+		}
+		leave()
+	}()
+	if added, err := c.daemon.addAndRegister(waiting, NewAccount{Address: mover, Password: password}); err != nil || added.Problem != "its provider has not answered yet" {
+		t.Fatalf("added %+v, %v", added, err)
+	}
+	end := func(ctx context.Context) error {
+		return c.daemon.End(ctx, EndAccount{Address: mover, Delete: true})
+	}
+	for range 2 {
+		if err := end(t.Context()); err == nil || !strings.Contains(err.Error(), "nothing is erased here") {
+			t.Fatalf("delete it at a provider that has no time: %v", err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := end(ended); err == nil || !errors.Is(err, context.Canceled) ||
+		err.Error() != "delete account "+mover+": its provider has not answered yet. Nothing is erased here; try again later" {
+		t.Errorf("delete it without an answer: %v", err)
+	}
+	s.closed.Store(false)
+	if err := c.daemon.WaitRegistered(t.Context(), mover); err != nil {
+		t.Fatal(err)
+	}
+	if err := end(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -65,8 +65,11 @@ type account struct {
 	rekeyed    chan struct{} // of capacity one: there is a new append key to publish
 	// keysMoved, of capacity one, says that there is something to tell of contacts' keys.
 	keysMoved chan struct{}
-	stop      context.CancelFunc // ends run; nil before start
-	stopped   chan struct{}      // closed when run has ended
+	// stop ends run; nil before start. stopped is closed when run has ended. Both are
+	// written under Daemon.starting, and read under that or Daemon.ending.
+	stop    context.CancelFunc
+	stopped chan struct{}
+	final   bool // its provider refused it for good; read once stopped is closed
 
 	recording sync.Mutex // lets one change of record be written at a time; taken before mu
 
@@ -136,23 +139,44 @@ func (d *Daemon) start(a *account) error {
 		e.network.SetReads(e.next)
 	}
 	e.reserve(d.places(e.network))
-	var ctx context.Context
-	ctx, a.stop = context.WithCancel(d.ctx)
+	if a.record.Ending != Active && !a.record.Registered {
+		a.stop = func() {}
+		close(a.stopped) // it was given up before its provider took it
+	} else {
+		d.work(a, e)
+	}
 	if a.record.Retiring && a.record.Ending != Deleted {
 		d.wg.Go(func() { d.retireLater(a) })
 	}
-	if a.record.Ending != Active && !a.record.Registered {
-		close(a.stopped) // it was given up before its provider took it
-		return nil
-	}
+	return nil
+}
+
+// work has an account run until it is stopped. d.starting is held.
+func (d *Daemon) work(a *account, e *engine) {
+	ctx, stop := context.WithCancel(d.ctx)
+	stopped := make(chan struct{})
+	a.stop, a.stopped = stop, stopped
 	d.wg.Go(func() {
-		defer close(a.stopped)
+		defer close(stopped)
 		var telling sync.WaitGroup
 		telling.Go(func() { a.watchKeys(ctx) })
 		a.run(ctx, e)
 		telling.Wait()
 	})
-	return nil
+}
+
+// resume has an account run again that was stopped, unless it ended by itself.
+func (d *Daemon) resume(a *account) {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	if a.final || d.ctx.Err() != nil {
+		return
+	}
+	for _, e := range d.engines {
+		if e.network == a.network {
+			d.work(a, e)
+		}
+	}
 }
 
 // next fills a read slot: with a read of one account's spool, picked at random, or

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailproxy/internal/address"
@@ -28,6 +29,7 @@ func (a *account) begin(ctx context.Context) bool {
 		err = explain(err, a.keys.Address())
 		a.setProblem(err)
 		if !client.IsTemporary(err) {
+			a.final = true
 			a.refused <- err
 			if !a.isAwaited() {
 				a.d.log.Error("proxy: an account cannot be registered", "err", unexplained(err))
@@ -47,6 +49,14 @@ func (a *account) begin(ctx context.Context) bool {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// unanswered says why the account's provider has not answered, without an end.
+func (a *account) unanswered() string {
+	if n := a.network.Status(); !n.Connected && n.Reason != "" {
+		return strings.TrimSuffix(n.Reason, "; trying again")
+	}
+	return "its provider has not answered yet"
 }
 
 // errProvider is a domain that is not in the network, or no longer.

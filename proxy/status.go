@@ -167,10 +167,6 @@ func (d *Daemon) WaitRegistered(ctx context.Context, addr string) error {
 		a.refused <- err // for the next who asks
 		return fmt.Errorf("register %s: %w", canonical, err)
 	case <-ctx.Done():
-		reason := "the provider has not answered yet"
-		if n := a.network.Status(); !n.Connected {
-			reason = n.Reason
-		}
-		return fmt.Errorf("register %s: %s; it goes on trying: %w", canonical, reason, ctx.Err())
+		return fmt.Errorf("register %s: %s; it goes on trying: %w", canonical, a.unanswered(), ctx.Err())
 	}
 }

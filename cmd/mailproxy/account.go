@@ -52,7 +52,7 @@ func (a *accountAddCmd) Run(ctx context.Context) error {
 	}
 	fmt.Printf("account   %s\nuser name %s\npassword  %s\n", added.Address, added.Address, added.Password)
 	if added.Problem != "" {
-		fmt.Printf("\nThe account is made, but %s\n", added.Problem)
+		fmt.Printf("\nThe account is made; the password is shown only now. It is not registered yet. That goes on by itself, and \"mailproxy status\" says how far it is. The reason: %s.\n", added.Problem)
 	} else {
 		fmt.Printf("\nRegistered. Enter these in your mail program; the password is shown only now.\n")
 	}

@@ -217,7 +217,7 @@ func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control 
 		}
 		in.Address = name + "@" + i.Provider
 		if !j.JSON {
-			fmt.Printf("- registering %s through the network, which can take half a minute\n", in.Address)
+			fmt.Printf("- registering %s through the network, which can take half a minute (two, if it cannot be reached)\n", in.Address)
 		}
 		added, err := control.AddAccount(ctx, in)
 		switch {
@@ -229,7 +229,7 @@ func (j *joinCmd) account(ctx context.Context, i invitation.Invitation, control 
 			if added.Problem == "" {
 				j.did("made the account %s and its keys, and registered it at %s", added.Address, i.Provider)
 			} else {
-				j.did("made the account %s and its keys; it is not registered yet, but %s. That goes on by itself: mailproxy status", added.Address, added.Problem)
+				j.did("made the account %s and its keys; it is not registered yet. That goes on by itself, and \"mailproxy status\" says how far it is. The reason: %s", added.Address, added.Problem)
 			}
 			return nil
 		case asking && ctx.Err() == nil:

@@ -123,6 +123,7 @@ func HeadlineOf(s State) Headline {
 		}
 	}
 	active := 0
+	offline := func(a Account) bool { return a.Network >= 0 && !s.Networks[a.Network].Connected }
 	told := map[int]bool{}
 	for _, a := range s.Accounts {
 		if a.Ending == "deleted" {
@@ -141,6 +142,8 @@ func HeadlineOf(s State) Headline {
 		switch {
 		case a.Problem != "":
 			worse(Trouble, a.Address+": "+clean(a.Problem))
+		case !a.Registered && a.AliasOf == "" && offline(a):
+			worse(Notice, a.Address+" is not registered yet: that is done by itself once there is a connection.")
 		case !a.Registered && a.AliasOf == "": // an alias is at a random time, and nothing is the matter
 			worse(Notice, a.Address+" is being registered at its provider. That takes some seconds.")
 		}

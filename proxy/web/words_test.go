@@ -102,7 +102,7 @@ func TestHeadline(t *testing.T) {
 		}
 	}
 	both := one(Account{Address: "a@b.test"}, down)
-	if h := HeadlineOf(both); h.Level != Trouble || !strings.HasPrefix(h.Text, "Offline") || len(h.More) != 1 {
+	if h := HeadlineOf(both); h.Level != Trouble || !strings.HasPrefix(h.Text, "Offline") || len(h.More) != 1 || !strings.Contains(h.More[0], "once there is a connection") {
 		t.Errorf("offline and new: %+v", h)
 	}
 }
