@@ -33,7 +33,7 @@ import (
 const (
 	maxConns         = 256
 	handshakeTimeout = 30 * time.Second
-	loginTimeout     = time.Minute // silence before the client has logged in
+	loginTimeout     = time.Minute // silence before the login, in what go-imap gives more
 	badPasswordDelay = time.Second
 	maxBadPasswords  = 5  // of one connection
 	maxBadCommands   = 10 // of one connection, in a row
@@ -194,35 +194,43 @@ var errTooMany = errors.New("too many connections")
 // machine, who cannot, do not keep the owner out.
 func (s *Server) track(w *wire) (*wire, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return nil, net.ErrClosed
 	}
+	n := len(s.wires)
+	var away *wire
+	if n >= maxConns {
+		away = s.oldestStranger()
+	}
 	// Those that are sent away take a moment to go.
-	if n := len(s.wires); n >= 2*maxConns || n >= maxConns && !s.makeRoom() {
+	if n >= 2*maxConns || n >= maxConns && away == nil {
+		s.mu.Unlock()
 		return nil, errTooMany
+	}
+	if away != nil {
+		away.sent = true
 	}
 	s.came++
 	s.wires[w] = s.came
 	s.wg.Add(1)
+	s.mu.Unlock()
+	if away != nil {
+		away.dismiss("Too many connections; this one had not logged in")
+	}
 	return w, nil
 }
 
-// makeRoom sends the oldest stranger away; false means that there is none. Callers hold
-// s.mu.
-func (s *Server) makeRoom() bool {
+// oldestStranger returns the oldest connection that has not logged in and was not sent
+// away, or nil. Callers hold s.mu.
+func (s *Server) oldestStranger() *wire {
 	var oldest *wire
 	for w, came := range s.wires {
 		if w.account.Load() == nil && !w.detached.Load() && !w.sent && (oldest == nil || came < s.wires[oldest]) {
 			oldest = w
 		}
 	}
-	if oldest == nil {
-		return false
-	}
-	oldest.sent = true
-	oldest.dismiss("Too many connections; this one had not logged in")
-	return true
+	return oldest
 }
 
 func (s *Server) untrack(w *wire) {
@@ -256,12 +264,16 @@ func (s *Server) Close() error {
 // longer good, and those of strangers, one of whom may just have been told that it is. It
 // does not wait.
 func (s *Server) LogOut(account string) {
+	var away []*wire
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for w := range s.wires {
 		if name := w.account.Load(); name == nil || *name == account {
-			w.dismiss("The password was changed; log in with the new one")
+			away = append(away, w)
 		}
+	}
+	s.mu.Unlock()
+	for _, w := range away {
+		w.dismiss("The password was changed; log in with the new one")
 	}
 }
 

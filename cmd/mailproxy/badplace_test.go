@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,11 +101,15 @@ func rewrite(name string, change func(string) string) func(*badPlace) error {
 	}
 }
 
-func takenPort(p *badPlace) error {
-	at := p.Daemon.Address("imap").String()
-	return rewrite("config.toml", func(s string) string {
-		return strings.Replace(s, "imap = '127.0.0.1:0'", "imap = '"+at+"'", 1)
-	})(p)
+func takenPort(t *testing.T, p *badPlace) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return running(rewrite("config.toml", func(s string) string {
+		return strings.Replace(s, "imap = '127.0.0.1:0'", "imap = '"+l.Addr().String()+"'", 1)
+	}))(t, p)
 }
 
 // signedByOthers signs the document with keys of the same names.

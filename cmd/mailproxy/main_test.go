@@ -20,7 +20,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitfile": waitFile, "waitdaemon": waitDaemon, "json": jsonValue,
-			"freeports": freePorts, "stopatend": stopAtEnd, "listen": listen, "sendmail": sendMail, "waitmail": waitMail,
+			"freeports": freePorts, "stopatend": stopAtEnd, "either": either, "listen": listen, "sendmail": sendMail, "waitmail": waitMail,
 			"waitflags": waitFlags, "socksproxy": socksProxy, "waitreason": waitReason, "world": world.command,
 			"alarmed": fast.alarmed, "provider": provider,
 		},

@@ -59,6 +59,16 @@ func waitDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	wait(ts, args[0], func() bool { _, err := proxy.Control(cfg.Dir).Status(context.Background()); return err == nil })
 }
 
+// either PROGRAM ARGUMENT... runs a program that may fail.
+func either(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: either PROGRAM ARGUMENT...")
+	}
+	if err := ts.Exec(args[0], args[1:]...); err != nil {
+		ts.Logf("[%v]", err)
+	}
+}
+
 // stopatend CONFIG stops the daemon with that configuration when the script ends, also if
 // it fails: one that join has started is no child of the script's.
 func stopAtEnd(ts *testscript.TestScript, neg bool, args []string) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"mailproxy/internal/codec"
@@ -157,8 +158,10 @@ func (a *Account) arrived(folder uint64, added ...Message) {
 	if f == nil || !f.loaded {
 		return // it will be read when somebody looks
 	}
-	// With another delivery between, its message would be missing, or ours here already.
-	if len(added) > 0 && f.uidNext == added[0].UID && !f.gone {
+	// With another delivery between, its message would be missing, or ours here already;
+	// and the outbox may have changed a keyword of what is in the store and not here yet.
+	delivery := func(m Message) bool { return slices.ContainsFunc(m.Flags, saysDelivery) }
+	if len(added) > 0 && f.uidNext == added[0].UID && !f.gone && !slices.ContainsFunc(added, delivery) {
 		for i := range added {
 			added[i].rev = f.rev + 1
 		}

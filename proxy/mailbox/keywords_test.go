@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mailproxy/internal/store"
 )
 
 // Only we set delivery states, and only on what we sent.
@@ -76,5 +78,32 @@ func TestReceivedKeywords(t *testing.T) {
 	w.append(Trash, sentCopy, KeywordVerified, "$MAILPROXYverified", KeywordNotice)
 	if m, _ := w.only(Trash); len(m.Flags) != 0 {
 		t.Errorf("what was appended has the flags %q", m.Flags)
+	}
+}
+
+// TestMarkBeforeTheNewsOfAMove: a keyword that changes when a move is in the store, and
+// memory has not heard of it, is not lost to memory.
+func TestMarkBeforeTheNewsOfAMove(t *testing.T) {
+	w := newWorld(t)
+	w.putSent(outgoing)
+	m, _ := w.only(Sent)
+	f, d := w.folder(Sent), w.folder(Archive)
+	if _, err := d.Messages(); err != nil { // so that it is in memory
+		t.Fatal(err)
+	}
+	a := w.account()
+	var put []Message
+	err := a.s.st.Update(func(tx *store.Tx) (err error) {
+		put, err = f.transferTx(tx, []Message{m}, d, true)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mark(wireID, KeywordSpooled)
+	f.forget([]Message{m})
+	a.arrived(d.id, put...)
+	if got, _ := w.only(Archive); !slices.Equal(got.Flags, []string{KeywordSpooled, FlagSeen}) {
+		t.Errorf("in memory %v", got.Flags)
 	}
 }
