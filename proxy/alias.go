@@ -155,6 +155,9 @@ type AliasStatus struct {
 // RetireAlias is the body of a request to take an alias back.
 type RetireAlias struct {
 	Address string `json:"address"`
+	// Check says to do nothing, and only to refuse an address that is no alias: before
+	// the user is asked.
+	Check bool `json:"check,omitempty"`
 }
 
 // AddAlias makes an alias: when it returns, its keys are on disk. It is registered at a
@@ -292,7 +295,7 @@ func (d *Daemon) RetireAlias(in RetireAlias) (AliasStatus, error) {
 	if a == nil || a.owner == "" {
 		return fail(errors.New(`there is no such alias here; "mailproxy alias list" shows them`))
 	}
-	if s := a.aliasStatus(); s.State == AliasRetiring || s.State == AliasRetired {
+	if s := a.aliasStatus(); in.Check || s.State == AliasRetiring || s.State == AliasRetired {
 		return s, nil
 	}
 	if err := a.changeRecord(func(r *accountRecord) { r.Retiring = true }); err != nil {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -80,7 +81,7 @@ func (d *Daemon) theAccount(name string) (*account, error) {
 			found = a
 		}
 		if found == nil {
-			return nil, fmt.Errorf("there is no account here")
+			return nil, errors.New("there is no account here yet; an invitation (mailproxy join) or \"mailproxy account add\" makes one")
 		}
 		return found, nil
 	}
@@ -90,12 +91,17 @@ func (d *Daemon) theAccount(name string) (*account, error) {
 	}
 	a := d.account(canonical)
 	if a == nil {
-		return nil, fmt.Errorf("there is no account %s here", canonical)
+		return nil, noAccount(canonical)
 	}
 	if a.ending() == Deleted {
 		return nil, fmt.Errorf("account %s was deleted", canonical)
 	}
 	return a, nil
+}
+
+// noAccount is the error where a command names an account that is not here.
+func noAccount(addr string) error {
+	return fmt.Errorf("there is no account %s here; \"mailproxy account list\" says which there are", addr)
 }
 
 // Contacts lists whom an account knows; an empty account stands for the only one.

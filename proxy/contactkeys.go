@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"mailproxy/internal/control"
@@ -91,22 +92,22 @@ type DecidedKey struct {
 // errKeyMoved is the answer to a decision on a key that is not the one that waits.
 var errKeyMoved = errors.New("there is no such key to decide on any more; look again with \"mailproxy contact show\"")
 
-// explainContact gives an error about a contact a hint.
+// explainContact gives an error about a contact a hint. What was being done may be empty.
 func explainContact(doing, addr string, err error) error {
 	switch {
 	case errors.Is(err, contacts.ErrUnknown):
-		err = fmt.Errorf("%w: you have not written to each other yet; \"mailproxy contact list\" shows whom the account knows", contacts.ErrUnknown)
+		err = fmt.Errorf("%w: no key of theirs is known here; \"mailproxy contact list\" shows whom the account knows", contacts.ErrUnknown)
 	case errors.Is(err, contacts.ErrDecision):
 		err = errKeyMoved
 	}
-	return fmt.Errorf("%s %s: %w", doing, addr, err)
+	return fmt.Errorf("%s: %w", strings.TrimSpace(doing+" "+addr), err)
 }
 
 // ContactKeys describes one contact. It takes some ten milliseconds.
 func (d *Daemon) ContactKeys(in ContactName) (out ContactKeys, err error) {
 	a, c, err := d.contact(in)
 	if err != nil {
-		return out, explainContact("show", in.Address, err)
+		return out, explainContact("", in.Address, err) // other commands ask too
 	}
 	own, ownKey := a.self()
 	out.ContactStatus = a.contactStatus(c, a.heldFrom(), d.outbox.HeldTo(own))

@@ -54,7 +54,7 @@ type NewAccount struct {
 // AddedAccount is the answer to it.
 type AddedAccount struct {
 	Address  string `json:"address"`
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"`
 	// Problem says why the provider has not taken the account yet, if it has not.
 	Problem string `json:"problem,omitempty"`
 }

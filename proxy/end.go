@@ -32,6 +32,9 @@ type EndAccount struct {
 	// Alias says that Address may be an alias, to be deleted now and not at a random time:
 	// the user gives up all there is.
 	Alias bool `json:"alias,omitempty"`
+	// Check says to do nothing, and only to refuse what cannot be: before the user is
+	// asked.
+	Check bool `json:"check,omitempty"`
 }
 
 // End takes an account back. What is erased here is erased after the provider has
@@ -44,7 +47,7 @@ func (d *Daemon) End(ctx context.Context, in EndAccount) error {
 	}
 	canonical, err := address.Canonical(in.Address)
 	if err == nil && d.account(canonical) == nil {
-		err = fmt.Errorf("there is no account %s here", canonical)
+		err = noAccount(canonical)
 	}
 	if err != nil {
 		return fmt.Errorf("%s account: %w", doing, err)
@@ -62,6 +65,8 @@ func (d *Daemon) End(ctx context.Context, in EndAccount) error {
 			doing, canonical, strings.Join(d.liveAliases(canonical), ", "))
 	case a.ending() == Deleted && !in.Mail:
 		return fmt.Errorf("%s account %s: it was deleted before; to remove its mail too, say so with --mail", doing, canonical)
+	case in.Check:
+		return nil
 	case a.ending() != Deleted:
 		if err := d.endAtProvider(ctx, a, in.Delete); err != nil {
 			return fmt.Errorf("%s account %s: %w", doing, canonical, err)

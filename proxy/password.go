@@ -21,7 +21,7 @@ type ChangePassword struct {
 // ChangedPassword is the answer to it.
 type ChangedPassword struct {
 	Address  string `json:"address"`
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"`
 }
 
 // ChangePassword gives an account another password. Once it returns nil that is on disk,

@@ -47,16 +47,29 @@ func (a *accountAddCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.PasswordFile != "" {
+		added.Password = "" // the user has it
+	}
 	if a.JSON {
 		return printJSON(added)
 	}
-	fmt.Printf("account   %s\nuser name %s\npassword  %s\n", added.Address, added.Address, added.Password)
+	once := sayLogin(added.Address, added.Password, a.PasswordFile)
 	if added.Problem != "" {
-		fmt.Printf("\nThe account is made; the password is shown only now. It is not registered yet. That goes on by itself, and \"mailproxy status\" says how far it is. The reason: %s.\n", added.Problem)
+		fmt.Printf("\nThe account is made.%s It is not registered yet. That goes on by itself, and \"mailproxy status\" says how far it is. The reason: %s.\n", once, added.Problem)
 	} else {
-		fmt.Printf("\nRegistered. Enter these in your mail program; the password is shown only now.\n")
+		fmt.Printf("\nRegistered. Enter these in your mail program.%s\n", once)
 	}
 	return nil
+}
+
+// sayLogin prints what mail programs log in with, and returns what is to be said of a
+// password that was made. One that the user chose is not shown.
+func sayLogin(address, password, file string) (once string) {
+	if once = " The password is shown only now."; password == "" {
+		password, once = "the one in "+file, ""
+	}
+	fmt.Printf("account   %s\nuser name %s\npassword  %s\n", address, address, password)
+	return once
 }
 
 type accountPasswordCmd struct {
@@ -85,11 +98,14 @@ func (a *accountPasswordCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.PasswordFile != "" {
+		changed.Password = "" // the user has it
+	}
 	if a.JSON {
 		return printJSON(changed)
 	}
-	fmt.Printf("account   %s\nuser name %s\npassword  %s\n\n", changed.Address, changed.Address, changed.Password)
-	fmt.Println("The one before is no longer good, and mail programs that used it are logged out: give them this one. It is shown only now.")
+	once := sayLogin(changed.Address, changed.Password, a.PasswordFile)
+	fmt.Printf("\nThe one before is no longer good, and mail programs that used it are logged out: give them this one.%s\n", once)
 	return nil
 }
 
@@ -170,12 +186,18 @@ func (f *endFlags) end(ctx context.Context, in proxy.EndAccount, consequences, d
 	if err != nil {
 		return err
 	}
+	control := proxy.Control(cfg.Dir)
 	if !f.Yes {
+		check := in
+		check.Check = true
+		if err := control.End(ctx, check); err != nil {
+			return err
+		}
 		if err := confirm(f.JSON, consequences, "the address", f.Address, errNotConfirmed); err != nil {
 			return err
 		}
 	}
-	if err := proxy.Control(cfg.Dir).End(ctx, in); err != nil {
+	if err := control.End(ctx, in); err != nil {
 		return err
 	}
 	if f.JSON {

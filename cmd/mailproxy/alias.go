@@ -101,7 +101,11 @@ func (a *aliasRetireCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	control := proxy.Control(cfg.Dir)
 	if !a.Yes {
+		if _, err := control.RetireAlias(ctx, proxy.RetireAlias{Address: a.Address, Check: true}); err != nil {
+			return err
+		}
 		consequences := a.Address + " is taken back for good: nobody can write to it any more, and nobody can have the name again. " +
 			"From now on you cannot write from it. Its provider is told at a random time, in half an hour on average; mail that has not come by then is lost, " +
 			"and mail of yours that is still on its way is not sent. What has come stays in your mailbox."
@@ -109,7 +113,7 @@ func (a *aliasRetireCmd) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	out, err := proxy.Control(cfg.Dir).RetireAlias(ctx, proxy.RetireAlias{Address: a.Address})
+	out, err := control.RetireAlias(ctx, proxy.RetireAlias{Address: a.Address})
 	if err != nil {
 		return err
 	}

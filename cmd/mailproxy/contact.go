@@ -110,16 +110,16 @@ func (f *contactFlags) block(ctx context.Context, in proxy.BlockContact) error {
 	case !out.Changed:
 		fmt.Println(out.Address, "was not blocked")
 	case !out.Blocked:
-		fmt.Printf("%s is not blocked any more. With the next mail that you send them they get the key to your mailbox.\n", out.Address)
+		fmt.Printf("%s is not blocked any more. With the next mail that you send them they get the permission to write to you again.\n", out.Address)
 	default:
 		fmt.Printf("%s is blocked: mail from them to %s is dropped unseen, and they are not told.\n", out.Address, out.Account)
 		switch out.Rekeyed {
 		case 0:
-			fmt.Println("The key to your mailbox is changed.")
+			fmt.Println("The permission to write to you that they had is no longer good. There is nothing else to do; passwords and safety numbers stay as they are.")
 		case 1:
-			fmt.Println("The key to your mailbox is changed; one other contact gets the new one in the next hours.")
+			fmt.Println("The permission to write to you that they had is no longer good. One other contact gets a new one in the next hours, by itself; passwords and safety numbers stay as they are.")
 		default:
-			fmt.Printf("The key to your mailbox is changed; %d other contacts get the new one in the next hours.\n", out.Rekeyed)
+			fmt.Printf("The permission to write to you that they had is no longer good. %d other contacts get a new one in the next hours, by itself; passwords and safety numbers stay as they are.\n", out.Rekeyed)
 		}
 	}
 	return nil

@@ -148,6 +148,9 @@ func (c *contactVerifyCmd) Run(ctx context.Context) error {
 		if c.JSON {
 			return errNoNumber
 		}
+		if _, err := control.ContactKeys(ctx, c.name()); err != nil { // before anybody telephones
+			return err
+		}
 		// Their number is asked for and ours not shown: to compare is not to copy.
 		fmt.Fprintf(os.Stderr, "Have %s read their safety number to you by telephone, or when you meet. Type its 60 digits in one line: ", c.Address)
 		if in.Number, err = readLine(); err != nil {
