@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -304,7 +305,10 @@ func printHowTo(w *demo.World, dir string) {
 		fmt.Fprintf(&b, "\nThe status page of both; this link works once, within five minutes:\n  %s\n", link)
 	}
 	if dir != "" {
-		fmt.Fprintf(&b, "\nAnother user joins from a second terminal:\n  mailproxy join - < %s\n", filepath.Join(dir, "invitation"))
+		fmt.Fprintf(&b, "\nAnother user joins from a second terminal:\n  mailproxy join - --name YOU < %s\n", filepath.Join(dir, "invitation"))
+		if _, err := exec.LookPath("mailproxy"); err != nil {
+			fmt.Fprintf(&b, "(There is no mailproxy where this terminal looks for programs. In its source, go build ./cmd/mailproxy makes one: then it is ./mailproxy.)\n")
+		}
 	}
 	fmt.Fprintf(&b, "\nMail you send takes about 5 seconds, the first to someone about 9. Press Ctrl-C to stop.\n")
 	_, _ = os.Stdout.Write(b.Bytes())

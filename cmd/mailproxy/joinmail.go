@@ -121,8 +121,7 @@ func (j *joinCmd) sayMail(ctx context.Context, cfg proxy.Config, trusted bool) e
 	}
 	fmt.Printf("address    %s\n", j.joined.Address)
 	if j.joined.Password == "" {
-		fmt.Printf("password   the one that was shown when the account was made; if it is lost, this makes another:\n"+
-			"           mailproxy account password %s\n", j.joined.Address)
+		fmt.Print(thePassword(j.joined.Address))
 	} else {
 		fmt.Printf("password   %s\n           it is shown only now: leave \"Remember password\" ticked, or write it down.\n"+
 			"           If it is lost, this makes another: mailproxy account password %s\n", j.joined.Password, j.joined.Address)
@@ -132,7 +131,7 @@ func (j *joinCmd) sayMail(ctx context.Context, cfg proxy.Config, trusted bool) e
 		return nil
 	}
 	fmt.Printf("\nIf it does not find the servers by itself, or for another mail program:\n\n")
-	return (&accountSettingsCmd{configFlag: j.configFlag, Address: j.joined.Address}).Run(ctx)
+	return (&accountSettingsCmd{configFlag: j.configFlag, Address: j.joined.Address, passwordSaid: true}).Run(ctx)
 }
 
 // sayDaemon says what the daemon does from now on, and how to see that.

@@ -106,7 +106,7 @@ func (e *exportCmd) undo(ctx context.Context, cfg proxy.Config, key func() ([]by
 			Addresses []string `json:"addresses"`
 		}{list})
 	}
-	fmt.Printf("%s: used on this computer again. Start it with \"mailproxy run\".\n", strings.Join(list, ", "))
+	fmt.Printf("%s: used on this computer again. Start mailproxy with %s.\n", strings.Join(list, ", "), proxy.HowToStart())
 	fmt.Println("Destroy the file; whoever imports it is refused by the provider.")
 	return nil
 }
@@ -201,11 +201,13 @@ func (i *importCmd) Run(ctx context.Context) error {
 		when = "type, once mailproxy runs"
 		fmt.Printf("\nStart it:\n\n  mailproxy run%s\n", named(i.Config))
 	}
-	fmt.Printf("\nPasswords are as before. The certificate is new: so that mail programs trust it, %s:\n\n  mailproxy cert install%s\n\n", when, named(i.Config))
+	fmt.Printf("\nThe certificate is new: so that mail programs trust it, %s:\n\n  mailproxy cert install%s\n\n", when, named(i.Config))
+	fmt.Printf("What else they have to be told, \"mailproxy account settings%[1]s\" says, and \"mailproxy account autoconfig%[1]s\" tells Thunderbird.\n"+
+		"Passwords are as before; where one is lost, \"mailproxy account password ADDRESS%[1]s\" makes another.\n", named(i.Config))
 	if done.WithoutMail {
 		fmt.Println("The mail from before is on the old computer.")
 	}
-	fmt.Println("How the store is encrypted here is this computer's own: see \"mailproxy store --help\". Destroy the file.")
+	fmt.Println("How the store is encrypted here is this computer's own: see \"mailproxy store key --help\". Destroy the file.")
 	return err
 }
 

@@ -56,9 +56,21 @@ func (q *queueListCmd) Run(ctx context.Context) error {
 		fmt.Println("no mail is on its way")
 	}
 	for _, m := range list {
-		fmt.Printf("%s %s %s %s\n", m.ID, m.Submitted.Local().Format(time.DateTime), counts(m), oneLine(m.Subject))
+		fmt.Printf("%s %s to %s %s %s\n", m.ID, m.Submitted.Local().Format(time.DateTime), whom(m), counts(m), oneLine(m.Subject))
 	}
 	return nil
+}
+
+// whom names the first recipient of a mail, and says how many others there are.
+func whom(m outbox.Mail) string {
+	switch n := len(m.Recipients); n {
+	case 0:
+		return "nobody"
+	case 1:
+		return m.Recipients[0].Address
+	default:
+		return fmt.Sprintf("%s and %d more", m.Recipients[0].Address, n-1)
+	}
 }
 
 // counts says for how many recipients a mail is in which state.

@@ -88,6 +88,8 @@ type accountSettingsCmd struct {
 	configFlag
 	Address string `arg:"" optional:"" help:"The account's address; without it, all are named."`
 	command.JSONFlag
+
+	passwordSaid bool // what it is stands above
 }
 
 // Run says what to type into a mail program.
@@ -111,8 +113,10 @@ func (c *accountSettingsCmd) Run(ctx context.Context) error {
 			fmt.Fprintf(&b, "           %s\n", a.UserName)
 		}
 	}
-	b.WriteString("password   the one that was shown when the account was made; if it is lost, this makes another:\n" +
-		"           mailproxy account password ADDRESS\n\n")
+	if !c.passwordSaid {
+		b.WriteString(thePassword("ADDRESS"))
+	}
+	b.WriteByte('\n')
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(t, "\tserver\tport\tsecurity\tauthentication\n")
 	said := map[mailclient.Protocol]bool{}
@@ -130,6 +134,12 @@ func (c *accountSettingsCmd) Run(ctx context.Context) error {
 		"  %s\n  file     %s\n  SHA-256  %s\n", s.Authority.Name, s.Authority.File, s.Authority.Fingerprint)
 	_, err = os.Stdout.Write(b.Bytes())
 	return err
+}
+
+// thePassword says which password an account has, where it is not known.
+func thePassword(address string) string {
+	return "password   the one that was shown when it was made, or that you chose; if it is lost, this makes another:\n" +
+		"           mailproxy account password " + address + "\n"
 }
 
 var serverWords = map[mailclient.Protocol]string{

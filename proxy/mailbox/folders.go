@@ -141,6 +141,14 @@ func (a *Account) change(fn func(tx *store.Tx) error) error {
 	return nil
 }
 
+// An inboxError is ErrName with a text of its own, which mail programs show.
+type inboxError string
+
+func (e inboxError) Error() string { return string(e) }
+func (e inboxError) Unwrap() error { return ErrName }
+
+const errInbox = inboxError("INBOX always exists, and cannot be deleted")
+
 // DeleteFolder removes a folder and its messages. Inbox stays (ErrName), and so
 // does a folder that has others below it (ErrHasChildren). Sessions that look at
 // it hear that it is gone. The name stays subscribed (RFC 9051 section 6.3.8).
@@ -152,7 +160,7 @@ func (a *Account) DeleteFolder(name string) error {
 		return fmt.Errorf("delete folder: %w", err)
 	}
 	if f.Name() == Inbox {
-		return fmt.Errorf("delete folder: %w: INBOX cannot be deleted", ErrName)
+		return errInbox
 	}
 	if len(a.below(f.Name())) > 0 {
 		return fmt.Errorf("delete folder: %w", ErrHasChildren)

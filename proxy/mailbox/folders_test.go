@@ -77,6 +77,9 @@ func TestFolders(t *testing.T) {
 		fails(a.CreateFolder(bad, ""), ErrName)
 	}
 	fails(a.DeleteFolder("inbox"), ErrName)
+	if err := a.DeleteFolder("inbox"); err.Error() != "INBOX always exists, and cannot be deleted" {
+		t.Errorf("what mail programs show is %q", err)
+	}
 	fails(a.DeleteFolder("Work"), ErrHasChildren)
 	fails(a.DeleteFolder("Nowhere"), ErrNoFolder)
 	fails(a.RenameFolder("Work", "Work/below"), ErrName)
