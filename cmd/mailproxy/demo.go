@@ -283,6 +283,16 @@ func networkConfig(document string, n *local.Network) proxy.NetworkConfig {
 	return proxy.NetworkConfig{Document: document, Keys: n.Trust.Keys, Threshold: n.Trust.Threshold}
 }
 
+// joinFromHere says what to type to join a demo that has that directory. The name is
+// given: where the invitation is the standard input, nobody is asked.
+func joinFromHere(dir string, installed bool) string {
+	line := fmt.Sprintf("  mailproxy join - --name YOU < %s\n", filepath.Join(dir, "invitation"))
+	if !installed {
+		line += "There is no mailproxy where this terminal looks for programs. In its source, go build ./cmd/mailproxy makes ./mailproxy.\n"
+	}
+	return line
+}
+
 // printHowTo says what to type into Thunderbird, and how another user joins a demo that
 // has a directory of its own.
 func printHowTo(w *demo.World, dir string) {
@@ -305,10 +315,8 @@ func printHowTo(w *demo.World, dir string) {
 		fmt.Fprintf(&b, "\nThe status page of both; this link works once, within five minutes:\n  %s\n", link)
 	}
 	if dir != "" {
-		fmt.Fprintf(&b, "\nAnother user joins from a second terminal:\n  mailproxy join - --name YOU < %s\n", filepath.Join(dir, "invitation"))
-		if _, err := exec.LookPath("mailproxy"); err != nil {
-			fmt.Fprintf(&b, "(There is no mailproxy where this terminal looks for programs. In its source, go build ./cmd/mailproxy makes one: then it is ./mailproxy.)\n")
-		}
+		_, err := exec.LookPath("mailproxy")
+		fmt.Fprintf(&b, "\nAnother user joins from a second terminal:\n%s", joinFromHere(dir, err == nil))
 	}
 	fmt.Fprintf(&b, "\nMail you send takes about 5 seconds, the first to someone about 9. Press Ctrl-C to stop.\n")
 	_, _ = os.Stdout.Write(b.Bytes())
