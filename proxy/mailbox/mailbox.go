@@ -53,6 +53,8 @@ var (
 	ErrNoMessage = errors.New("no such message")
 	// ErrExists is returned when the account, folder or special use is taken.
 	ErrExists = errors.New("already exists")
+	// ErrInUse is returned when an account that is to be unused is not.
+	ErrInUse = errors.New("there is, or was, something in it")
 	// ErrHasChildren is returned by DeleteFolder for a folder that has folders
 	// below it.
 	ErrHasChildren = errors.New("folder has folders below it")
