@@ -106,12 +106,13 @@ func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccoun
 	if err != nil {
 		return AddedAccount{}, err
 	}
+	a := d.account(in.Address)
 	added := AddedAccount{Address: in.Address, Password: password}
 	ctx, cancel := context.WithTimeout(ctx, registerWait)
 	defer cancel()
 	err = d.WaitRegistered(ctx, in.Address)
 	late := err != nil && ctx.Err() != nil
-	if a := d.account(in.Address); late && a != nil {
+	if late && a != nil {
 		added.Problem = a.unanswered()
 		if refused := a.leaveAlone(); refused != nil {
 			err, late = refused, false
@@ -122,7 +123,7 @@ func (d *Daemon) addAndRegister(ctx context.Context, in NewAccount) (AddedAccoun
 	case late:
 		added.Problem = cmp.Or(added.Problem, err.Error())
 	default: // refused for good: do not keep what can never work
-		if a := d.account(in.Address); a != nil {
+		if a != nil {
 			err = errors.Join(err, d.forget(a))
 		}
 		return AddedAccount{}, err

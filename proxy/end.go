@@ -95,18 +95,10 @@ func (d *Daemon) endAtProvider(ctx context.Context, a *account, erase bool) erro
 	case <-a.registered:
 	default:
 		registered = false
-		a.stop() // it is not to register after all
-		<-a.stopped
-		a.mu.Lock()
-		retiring := a.record.Retiring
-		a.mu.Unlock()
-		if !retiring { // else it is asked again
-			defer func() {
-				if !ended {
-					d.resume(a)
-				}
-			}()
-		}
+		d.starting.Lock()
+		a.halt() // it is not to register after all
+		d.starting.Unlock()
+		defer func() { d.resume(a, ended) }()
 	}
 	var err error
 	for {
@@ -146,10 +138,7 @@ func (a *account) setLeaving(leaving bool) {
 func (d *Daemon) eraseAccount(a *account, mail bool) error {
 	d.starting.Lock()
 	defer d.starting.Unlock()
-	if a.stop != nil { // nil: it was deleted before this start
-		a.stop()
-		<-a.stopped
-	}
+	a.halt()
 	a.mu.Lock()
 	record := *a.record
 	a.mu.Unlock()
@@ -232,21 +221,35 @@ func erasePrefix(st *store.Store, prefix []byte) error {
 	}
 }
 
-// forget removes an account that its provider never took.
+// forget removes an account that its provider never took, unless the user has ended it
+// meanwhile. Of what is in its mailbox nothing is lost: one in which there is, or was,
+// anything stays.
 func (d *Daemon) forget(a *account) error {
+	d.ending.Lock() // an End would write the record again
+	defer d.ending.Unlock()
 	d.starting.Lock()
 	defer d.starting.Unlock()
+	addr := a.keys.Address()
+	if d.account(addr) != a || a.ending() != Active {
+		return nil
+	}
+	a.halt()
 	err := d.store.Update(func(tx *store.Tx) error {
-		if err := tx.Delete(accountKey(a.keys.Address())); err != nil {
-			return err
-		}
-		return errors.Join(tx.Delete(refusedKey(a.keys.Address())), keys.Delete(tx, a.keys.Address()))
+		return errors.Join(tx.Delete(accountKey(addr)), keys.Delete(tx, addr))
 	})
 	if err != nil {
 		return fmt.Errorf("remove account: %w", err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.accounts, a.keys.Address())
+	delete(d.accounts, addr)
+	d.mu.Unlock()
+	if err := d.eraseRest(addr); err != nil {
+		return fmt.Errorf("remove account: %w", err)
+	}
+	// Last: nothing writes there any more, and a mailbox without an account does no harm.
+	err = d.mail.DeleteUnused(addr)
+	if err != nil && !errors.Is(err, mailbox.ErrInUse) && !errors.Is(err, mailbox.ErrNoAccount) {
+		return fmt.Errorf("remove account: %w", err)
+	}
 	return nil
 }

@@ -177,28 +177,29 @@ func TestAccountOfVersion1(t *testing.T) {
 	}
 }
 
-// A shop answers that it has no time while it is closed.
+// A shop answers that it has no time: to all while it is closed, to who registers while
+// it is full.
 type shop struct {
 	*provider
-	closed atomic.Bool
+	closed, full atomic.Bool
 }
 
 // Answer implements memory.Handler.
 func (s *shop) Answer(ctx context.Context, request []byte) []byte {
-	if s.closed.Load() {
+	asked, _, _ := spool.DecodeRequest(request)
+	_, registers := asked.(*spool.Register)
+	if s.closed.Load() || registers && s.full.Load() {
 		b, _ := spool.EncodeRefused(spool.Refused{Status: spool.StatusTemporary, Time: time.Now()})
 		return b
 	}
 	return s.provider.Answer(ctx, request)
 }
 
-// TestEndThatFailsBeforeRegistration: an account that could not be deleted goes on
-// registering.
-func TestEndThatFailsBeforeRegistration(t *testing.T) {
-	p := newProvider(t, spoolserver.OpenPolicy())
-	s := &shop{provider: p}
-	s.closed.Store(true)
-	c := p.computer(t.TempDir())
+// waiting returns a computer with an account that the shop has not registered yet.
+func (s *shop) waiting() *computer {
+	t := s.provider.t
+	t.Helper()
+	c := s.provider.computer(t.TempDir())
 	c.handler = s
 	c.run()
 	waiting, leave := context.WithCancel(t.Context())
@@ -211,6 +212,16 @@ func TestEndThatFailsBeforeRegistration(t *testing.T) {
 	if added, err := c.daemon.addAndRegister(waiting, NewAccount{Address: mover, Password: password}); err != nil || added.Problem != "its provider has not answered yet" {
 		t.Fatalf("added %+v, %v", added, err)
 	}
+	return c
+}
+
+// TestEndThatFailsBeforeRegistration: an account that could not be deleted goes on
+// registering.
+func TestEndThatFailsBeforeRegistration(t *testing.T) {
+	p := newProvider(t, spoolserver.OpenPolicy())
+	s := &shop{provider: p}
+	s.closed.Store(true)
+	c := s.waiting()
 	end := func(ctx context.Context) error {
 		return c.daemon.End(ctx, EndAccount{Address: mover, Delete: true})
 	}
@@ -230,6 +241,37 @@ func TestEndThatFailsBeforeRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := end(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRevokedBeforeRegistration: an account that was revoked before its provider had it
+// does not register, though it could not be deleted then.
+func TestRevokedBeforeRegistration(t *testing.T) {
+	s := &shop{provider: newProvider(t, spoolserver.OpenPolicy())}
+	s.full.Store(true)
+	c := s.waiting()
+	if err := c.daemon.End(t.Context(), EndAccount{Address: mover}); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"at once", "after a restart"} {
+		s.closed.Store(true)
+		if err := c.daemon.End(t.Context(), EndAccount{Address: mover, Delete: true}); err == nil || !strings.Contains(err.Error(), "nothing is erased here") {
+			t.Fatalf("%s, delete it at a provider that has no time: %v", when, err)
+		}
+		c.daemon.starting.Lock()
+		stopped := c.daemon.account(mover).stopped
+		c.daemon.starting.Unlock()
+		select {
+		case <-stopped:
+		default:
+			t.Errorf("%s: it runs again", when)
+		}
+		s.closed.Store(false)
+		c.end()
+		c.run()
+	}
+	if err := c.daemon.End(t.Context(), EndAccount{Address: mover, Delete: true}); err != nil {
 		t.Error(err)
 	}
 }

@@ -65,8 +65,8 @@ type account struct {
 	rekeyed    chan struct{} // of capacity one: there is a new append key to publish
 	// keysMoved, of capacity one, says that there is something to tell of contacts' keys.
 	keysMoved chan struct{}
-	// stop ends run; nil before start. stopped is closed when run has ended. Both are
-	// written under Daemon.starting, and read under that or Daemon.ending.
+	// stop ends run; nil before start. stopped is closed when run has ended. Both
+	// belong to who holds Daemon.starting.
 	stop    context.CancelFunc
 	stopped chan struct{}
 	final   bool // its provider refused it for good; read once stopped is closed
@@ -165,11 +165,24 @@ func (d *Daemon) work(a *account, e *engine) {
 	})
 }
 
-// resume has an account run again that was stopped, unless it ended by itself.
-func (d *Daemon) resume(a *account) {
+// halt stops an account and waits for it. d.starting is held.
+func (a *account) halt() {
+	if a.stop != nil { // nil: it was never started
+		a.stop()
+		<-a.stopped
+	}
+}
+
+// resume has an account run again that was halted to be ended, unless it ran no more
+// before: its provider has refused it, or it was given up without ever being registered.
+// One that has ended runs if it was registered at the last moment: what came can be read.
+func (d *Daemon) resume(a *account, ended bool) {
 	d.starting.Lock()
 	defer d.starting.Unlock()
-	if a.final || d.ctx.Err() != nil {
+	a.mu.Lock()
+	runs := a.record.Registered || !ended && a.record.Ending == Active && !a.record.Retiring
+	a.mu.Unlock()
+	if !runs || a.final || d.ctx.Err() != nil {
 		return
 	}
 	for _, e := range d.engines {

@@ -145,6 +145,85 @@ func TestRefusedForGood(t *testing.T) {
 	})
 }
 
+// TestRefusedAccountLeavesNothing: an account whose name is taken is taken off again with
+// its mailbox, unless there is something in that.
+func TestRefusedAccountLeavesNothing(t *testing.T) {
+	const taken = "bob@north.test"
+	p := newProvider(t, spoolserver.OpenPolicy())
+	p.person(taken)
+	ann := p.person("ann@north.test")
+	refused := func() {
+		t.Helper()
+		if _, err := ann.d.addAndRegister(t.Context(), NewAccount{Address: taken, Password: personPassword}); !errors.Is(err, spool.StatusTaken) || strings.Contains(err.Error(), "remove account") {
+			t.Fatalf("add it: %v", err)
+		}
+		if len(ann.d.Status().Accounts) != 1 {
+			t.Error("the account is here")
+		}
+	}
+	left := func(want ...string) {
+		t.Helper()
+		if got := ann.d.mail.Accounts(); !slices.Equal(got, want) {
+			t.Errorf("there are the mailboxes of %q, want %q", got, want)
+		}
+	}
+	refused()
+	left(ann.address)
+	// One that an interruption, or a program that did not remove it, has left.
+	if _, err := ann.d.mail.CreateAccount(taken); err != nil {
+		t.Fatal(err)
+	}
+	refused()
+	left(ann.address)
+
+	// Whoever chose the password may have been quick to bring mail along.
+	if _, err := ann.d.AddAccount(t.Context(), NewAccount{Address: taken, Password: personPassword}); err != nil {
+		t.Fatal(err)
+	}
+	his := ann.d.account(taken)
+	if err := ann.d.WaitRegistered(t.Context(), taken); !errors.Is(err, spool.StatusTaken) {
+		t.Fatal(err)
+	}
+	box, err := ann.d.Mailbox(taken)
+	if err == nil {
+		_, err = box.Deliver(mailbox.Archive, []byte("Subject: kept\r\n\r\nx\r\n"), nil, time.Time{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.d.forget(his); err != nil {
+		t.Fatal(err)
+	}
+	left(ann.address, taken)
+	refused()
+	left(ann.address, taken)
+	ann.restart()
+	left(ann.address, taken)
+	if box, err = ann.d.Mailbox(taken); err != nil {
+		t.Fatal(err)
+	}
+	f, err := box.Folder(mailbox.Archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := f.Messages(); err != nil || len(list) != 1 {
+		t.Errorf("of the mail, there is %v, %v", list, err)
+	}
+
+	// Who has ended the account meanwhile is not crossed.
+	if _, err := ann.d.AddAccount(t.Context(), NewAccount{Address: taken, Password: personPassword}); err != nil {
+		t.Fatal(err)
+	}
+	his = ann.d.account(taken)
+	if err := ann.d.End(t.Context(), EndAccount{Address: taken}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.d.forget(his); err != nil || ann.d.account(taken) != his {
+		t.Errorf("a revoked account was forgotten: %v", err)
+	}
+	ann.restart()
+}
+
 // TestRefusalIsLoggedWithoutTheName: that an alias is a user's is nothing for a log that
 // others may read.
 func TestRefusalIsLoggedWithoutTheName(t *testing.T) {

@@ -106,8 +106,8 @@ func (a *account) refusedNotice(why error) report.Warning {
 // It returns why it was, if it was meanwhile: then that is the caller's to tell.
 func (a *account) leaveAlone() error {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.awaited = false
-	a.mu.Unlock()
 	select {
 	case err := <-a.refused:
 		a.refused <- err
@@ -117,9 +117,11 @@ func (a *account) leaveAlone() error {
 	}
 }
 
-// isAwaited says whether whoever added the account waits to hear why it never will be.
-func (a *account) isAwaited() bool {
+// tellsWaiting has a refusal for whoever asks, and says whether whoever added the account
+// waits for it. Under the lock, so that either they tell of it or a message does.
+func (a *account) tellsWaiting(refused error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.refused <- refused // the only one: a.final
 	return a.awaited
 }

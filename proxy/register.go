@@ -30,8 +30,7 @@ func (a *account) begin(ctx context.Context) bool {
 		a.setProblem(err)
 		if !client.IsTemporary(err) {
 			a.final = true
-			a.refused <- err
-			if !a.isAwaited() {
+			if !a.tellsWaiting(err) {
 				a.d.log.Error("proxy: an account cannot be registered", "err", unexplained(err))
 				a.refusedForGood(ctx, err)
 			}
