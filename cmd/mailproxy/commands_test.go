@@ -79,6 +79,7 @@ var withoutJSON = map[string]string{
 	"demo":                 "tells a story; --ready-file has the JSON",
 	"cert export":          "its output is the certificate",
 	"account mobileconfig": "its output is the profile",
+	"help":                 "its output is what --help prints",
 	"man":                  "its output is the page",
 	"completion":           "its output is the completion",
 }

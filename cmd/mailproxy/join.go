@@ -18,7 +18,7 @@ import (
 
 type joinCmd struct {
 	configFlag
-	Invitation   []string `arg:"" help:"The invitation that your provider gave you, or - to read it from the standard input."`
+	Invitation   []string `arg:"" optional:"" help:"The invitation that your provider gave you, or - to read it from the standard input."`
 	Name         string   `help:"What is to stand before the @ of your address, or the whole address; without it, you are asked."`
 	DisplayName  string   `help:"Your name, as recipients see it; none unless given." placeholder:"NAME"`
 	Further      bool     `help:"Make a further account, where there is one at this provider already."`
@@ -48,6 +48,17 @@ const logFile = "mailproxy.log"
 
 // startWait bounds how long a daemon takes until it answers.
 const startWait = time.Minute
+
+// Validate is called by kong.
+func (j *joinCmd) Validate() error {
+	if len(j.Invitation) == 0 {
+		return errNoInvitation
+	}
+	return nil
+}
+
+// errNoInvitation is the answer where none was given.
+var errNoInvitation = errors.New("give the invitation that your provider gave you, one long word that begins with mailproxy1: mailproxy join INVITATION --name YOU")
 
 // did says what was done.
 func (j *joinCmd) did(format string, args ...any) {

@@ -5,6 +5,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -16,9 +17,10 @@ import (
 
 // Common is embedded in the command line of each program.
 type Common struct {
-	Version    versionCmd    `cmd:"" help:"Print the version."`
-	Completion completionCmd `cmd:"" help:"Write the completion of commands and flags for a shell."`
-	Man        manCmd        `cmd:"" help:"Write the manual page."`
+	HelpCommand helpCmd       `cmd:"" name:"help" help:"Say what a command is for and takes, as --help does."`
+	Version     versionCmd    `cmd:"" help:"Print the version."`
+	Completion  completionCmd `cmd:"" help:"Write the completion of commands and flags for a shell."`
+	Man         manCmd        `cmd:"" help:"Write the manual page."`
 
 	VersionFlag kong.VersionFlag `help:"Print the version, as the command does." name:"version"`
 	Verbose     bool             `help:"Log what happens, not only what is wrong." short:"v"`
@@ -65,14 +67,20 @@ func Main(name, description string, cli any) {
 		kong.Name(name),
 		kong.Description(description),
 		kong.Vars{versionVar: versionOf(name)},
-		kong.ShortUsageOnError(), // the whole would push the error out of sight
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	k, err := parser.Parse(os.Args[1:])
 	if err != nil && jsonInArguments(os.Args[1:]) {
 		os.Exit(fail(name, err, true))
 	}
-	parser.FatalIfErrorf(err)
+	if err != nil {
+		var usage *kong.ParseError
+		if errors.As(err, &usage) { // in place of parser.FatalIfErrorf, which begins the error as no other does
+			_ = kong.DefaultShortHelpPrinter(kong.HelpOptions{}, usage.Context) // fail says what is the matter
+			fmt.Println()
+		}
+		os.Exit(fail(name, err, false))
+	}
 	if err := noDump(); err != nil { // before there is any secret
 		os.Exit(fail(name, err, jsonAsked(k)))
 	}
