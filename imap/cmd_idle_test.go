@@ -114,7 +114,7 @@ func BenchmarkIdle(b *testing.B) {
 		w.deliver("INBOX", letter(1))
 		stored := time.Now()
 		for _, l := range lines {
-			if err := l.conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			if err := l.conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 				b.Fatal(err)
 			}
 			l.expect("* ")

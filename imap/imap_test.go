@@ -200,7 +200,7 @@ func (w *world) dial() *line {
 
 func newLine(t testing.TB, conn net.Conn) *line {
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return &line{t: t, conn: conn, r: bufio.NewReader(conn)}

@@ -41,7 +41,7 @@ func hear(t *testing.T, news chan string, want string) {
 		if got != want {
 			t.Errorf("heard %s, want %s", got, want)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("did not hear %s", want)
 	}
 }

@@ -143,7 +143,7 @@ func (w *world) dial() *line {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		w.t.Fatal(err)
 	}
 	l := newLine(w.t, conn)

@@ -126,7 +126,7 @@ func (p *provider) upToDate(a *account, appendKey, bundle uint64) {
 
 func (p *provider) until(what string, f func() bool) {
 	p.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			p.t.Fatalf("waited in vain for %s; status is %+v", what, p.daemon.Status().Accounts)
 		}

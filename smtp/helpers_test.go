@@ -217,7 +217,7 @@ func (r *rig) dial(t testing.TB) *raw {
 }
 
 func newRaw(t testing.TB, c net.Conn) *raw {
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return &raw{t, c, bufio.NewReader(c)}

@@ -187,7 +187,7 @@ func TestTrap250BeforeTheMessageIsStored(t *testing.T) {
 	if got, err := c.r.Peek(1); err == nil {
 		t.Errorf("a reply (%q...) came before Submit returned", got)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	close(goOn)

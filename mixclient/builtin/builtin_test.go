@@ -59,7 +59,7 @@ func TestConformance(t *testing.T) {
 		net := startNetwork(t)
 		layer := []string{"mix2a", "mix2b"}
 		return conformance.Setup{
-			Network: startClient(t, net), Patience: 20 * time.Second,
+			Network: startClient(t, net), Patience: 2 * time.Minute,
 			Break: func() {
 				for _, name := range layer {
 					if err := net.Stop(name); err != nil {

@@ -18,7 +18,7 @@ func TestPiecesOutOfOrder(t *testing.T) {
 	source := startClient(t, net)
 	var signed *directory.SignedSnapshot
 	epoch := net.Document.Parameters.EpochAt(time.Now())
-	for end := time.Now().Add(20 * time.Second); signed == nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); signed == nil; time.Sleep(time.Millisecond) {
 		if signed = source.views.Signed(epoch); time.Now().After(end) {
 			t.Fatal("no snapshot")
 		}

@@ -32,7 +32,7 @@ func renewed(t *testing.T, d *directory.Document, edit func(*directory.Document)
 func TestReload(t *testing.T) {
 	net := startNetwork(t)
 	c := startClient(t, net)
-	for deadline := time.Now().Add(30 * time.Second); !c.Status().Connected; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !c.Status().Connected; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not connected")
 		}
@@ -83,7 +83,7 @@ func TestStartedWithANewerDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for deadline := time.Now().Add(30 * time.Second); !c.Status().Connected; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !c.Status().Connected; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not connected: %s", c.Status().Reason)
 		}
@@ -101,7 +101,7 @@ func TestNewerDocument(t *testing.T) {
 	}
 	defer c.Close()
 	const want = "ask your provider for it"
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(c.Status().Reason, want); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(c.Status().Reason, want); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it says %q, not %q", c.Status().Reason, want)
 		}

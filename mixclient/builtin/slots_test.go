@@ -34,7 +34,7 @@ func TestSlotsAreReported(t *testing.T) {
 		return mixclient.Read{To: spools[0], Request: []byte("read"), Done: func([]byte, mixclient.Timing, error) {}}, true
 	})
 	var sent mixclient.Timing
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ctx = mixclient.WithTrace(ctx, &mixclient.Trace{Sent: func(t mixclient.Timing) { sent = t }})
 	if _, err := c.Query(ctx, spools[0], []byte("query")); err != nil {
@@ -97,7 +97,7 @@ func TestSlotsThatFollowClosely(t *testing.T) {
 		}
 	}()
 	c := startClient(t, net)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for !c.Status().Connected && ctx.Err() == nil {
 		<-c.Events()

@@ -29,7 +29,7 @@ func TestConformance(t *testing.T) {
 		n.Announce(mixclient.Service{Kind: mixclient.KindSpool, Provider: conformance.Provider, Node: "a"},
 			mixclient.Notice{Bytes: conformance.Announced(), Since: time.Now()})
 		return conformance.Setup{
-			Network: n, Patience: 10 * time.Second,
+			Network: n, Patience: 2 * time.Minute,
 			Break: func() { n.SetLoss(1) }, Mend: func() { n.SetLoss(0) },
 		}
 	})

@@ -35,7 +35,7 @@ func TestDirectoriesAgree(t *testing.T) {
 			}
 		}
 		for name, a := range c.running {
-			for deadline := time.Now().Add(10 * time.Second); a.Snapshot(e) == nil; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(2 * time.Minute); a.Snapshot(e) == nil; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%s has no snapshot", name)
 				}
@@ -68,7 +68,7 @@ func TestOneDirectoryAndOneNodeDown(t *testing.T) {
 	}
 	// A directory that comes back gets what the others have agreed on.
 	c.start("dir2")
-	for deadline := time.Now().Add(20 * time.Second); c.running["dir2"].Snapshot(e+1) == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); c.running["dir2"].Snapshot(e+1) == nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a directory that comes back stays without a snapshot")
 		}

@@ -145,7 +145,7 @@ func (c *council) client(name string) *Client {
 // snapshot waits for the snapshot of e and returns the view that it makes.
 func (c *council) snapshot(client *Client, e directory.Epoch) *directory.View {
 	c.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		s, err := client.Snapshot(c.t.Context(), e)
 		if err == nil {
 			views := directory.NewViews(c.doc)

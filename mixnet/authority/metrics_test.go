@@ -16,7 +16,7 @@ func TestFigures(t *testing.T) {
 	c.publish(e, members...)
 	c.snapshot(c.client("gateway"), e)
 	a := c.running["dir1"]
-	for deadline := time.Now().Add(20 * time.Second); a.Counters.Finished.Load() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); a.Counters.Finished.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("dir1 has no snapshot")
 		}

@@ -47,7 +47,7 @@ func TestGatewayKeepsRepliesForAClientThatIsAway(t *testing.T) {
 	buf := make([]byte, 20000)
 	expect := func(c *wire.Conn, want byte) {
 		t.Helper()
-		kind, body, err := c.ReadFrame(buf, 10*time.Second)
+		kind, body, err := c.ReadFrame(buf, 2*time.Minute)
 		if err != nil || kind != wire.KindReply || body[0] != want {
 			t.Fatalf("frame of kind %d with SURB id %d, %v, want reply %d", kind, body[0], err, want)
 		}
@@ -64,7 +64,7 @@ func TestGatewayKeepsRepliesForAClientThatIsAway(t *testing.T) {
 	}
 	send(t, mix, b.reply(id, 3))
 	send(t, mix, b.reply(id, 4))
-	for deadline := time.Now().Add(10 * time.Second); n.clients.queue(id).Len() != 2; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); n.clients.queue(id).Len() != 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the replies are not kept")
 		}

@@ -47,7 +47,7 @@ func TestCountersAddUp(t *testing.T) {
 			send(t, c, b.packet(hops...))
 		}
 		l := n.link(b.named("mix2").ID())
-		for deadline := time.Now().Add(10 * time.Second); l.Len() < more; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); l.Len() < more; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d packets wait", l.Len())
 			}
@@ -107,7 +107,7 @@ func (b *bench) addUp(n *Node, received uint64) {
 	sum := func() uint64 {
 		return c.Forwarded.Load() + c.Delivered.Load() + c.Answered.Load() + c.Looped.Load() + c.NoClient.Load() + dropped(c)
 	}
-	for deadline := time.Now().Add(15 * time.Second); c.Received.Load() != received || sum() != received; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); c.Received.Load() != received || sum() != received; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("%d received, %d counted once more, want %d", c.Received.Load(), sum(), received)
 		}

@@ -41,7 +41,7 @@ func TestLargeSnapshotPushesNoReplyOut(t *testing.T) {
 	var pieces, arrived, early int
 	buf := make([]byte, n.end.FrameSize())
 	for len(got) < len(big) || arrived < replies {
-		kind, body, err := client.ReadFrame(buf, 20*time.Second)
+		kind, body, err := client.ReadFrame(buf, 2*time.Minute)
 		if err != nil {
 			t.Fatalf("after %d pieces and %d replies: %v", pieces, arrived, err)
 		}
@@ -78,7 +78,7 @@ func TestLargeSnapshotPushesNoReplyOut(t *testing.T) {
 	n.snapshots.encoded[e+1] = next
 	n.snapshots.mu.Unlock()
 	n.clients.tell()
-	kind, body, err := client.ReadFrame(buf, 20*time.Second)
+	kind, body, err := client.ReadFrame(buf, 2*time.Minute)
 	if err != nil || kind != wire.KindSnapshot || binary.BigEndian.Uint64(body) != uint64(e+1) || !bytes.HasPrefix(body[wire.SnapshotHeader:], next) {
 		t.Errorf("frame of kind %d, %v, want the new snapshot", kind, err)
 	}
@@ -111,10 +111,10 @@ func TestClientsAreBounded(t *testing.T) {
 	}
 	buf := make([]byte, n.end.FrameSize())
 	refused := b.dialNew("gateway")
-	if kind, _, err := refused.ReadFrame(buf, 20*time.Second); err != nil || kind != wire.KindFull {
+	if kind, _, err := refused.ReadFrame(buf, 2*time.Minute); err != nil || kind != wire.KindFull {
 		t.Errorf("a client more than there may be gets a frame of kind %d, %v", kind, err)
 	}
-	if _, _, err := refused.ReadFrame(buf, 20*time.Second); err == nil {
+	if _, _, err := refused.ReadFrame(buf, 2*time.Minute); err == nil {
 		t.Error("a client more than there may be is served")
 	}
 	if got := n.Counters.TooMany.Load(); got != 1 {
@@ -123,13 +123,13 @@ func TestClientsAreBounded(t *testing.T) {
 	// One of those that are connected comes again; the mix is none of them.
 	b.identity["client"] = first
 	again := b.dial("client", "gateway")
-	if _, _, err := conns[0].ReadFrame(buf, 20*time.Second); err == nil {
+	if _, _, err := conns[0].ReadFrame(buf, 2*time.Minute); err == nil {
 		t.Error("the connection that was replaced goes on")
 	}
 	mix := b.dial("mix3", "gateway")
 	pub := directory.Key(first.Public().(ed25519.PublicKey))
 	send(t, mix, b.reply(ClientRecipient(pub), 7))
-	if kind, body, err := again.ReadFrame(buf, 20*time.Second); err != nil || kind != wire.KindReply || body[0] != 7 {
+	if kind, body, err := again.ReadFrame(buf, 2*time.Minute); err != nil || kind != wire.KindReply || body[0] != 7 {
 		t.Errorf("frame of kind %d, %v, want the reply", kind, err)
 	}
 	// Where one has gone there is room.

@@ -90,7 +90,7 @@ func startKilled(t *testing.T, env string) (kill func(), says func(want string))
 	return kill, func(want string) {
 		t.Helper()
 		last := ""
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline) && lines.Scan(); {
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline) && lines.Scan(); {
 			if last = lines.Text(); last == want {
 				return
 			}

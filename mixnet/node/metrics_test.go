@@ -107,7 +107,7 @@ func TestNoFigureHelpsAnAdversary(t *testing.T) {
 	n := b.run("gateway", nil)
 	before, _ := figures(t, n, false)
 	b.dialNew("gateway")
-	for deadline := time.Now().Add(10 * time.Second); n.Counters.Clients.Load() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); n.Counters.Clients.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no client")
 		}

@@ -147,7 +147,7 @@ func (b *bench) accept(as string) <-chan []byte {
 		}
 		conn.Store(c)
 		for {
-			_, packet, err := c.ReadFrame(make([]byte, end.FrameSize()), 10*time.Second)
+			_, packet, err := c.ReadFrame(make([]byte, end.FrameSize()), 2*time.Minute)
 			if err != nil {
 				return
 			}
@@ -202,7 +202,7 @@ func send(t *testing.T, c *wire.Conn, packet []byte) {
 // eventually waits for a counter, which a node moves in its own time.
 func eventually(t *testing.T, what string, counter *atomic.Uint64, want uint64) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); counter.Load() != want; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); counter.Load() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: counter is %d, want %d", what, counter.Load(), want)
 		}
@@ -248,7 +248,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 		// In TLS 1.3 the client hears of a refusal when it first reads.
 		if c, err := end.Dial(t.Context(), b.named("mix1").Address, b.named("mix1").Identity); err == nil {
-			if _, _, err := c.ReadFrame(make([]byte, end.FrameSize()), 10*time.Second); err == nil {
+			if _, _, err := c.ReadFrame(make([]byte, end.FrameSize()), 2*time.Minute); err == nil {
 				t.Errorf("%s may connect to a mix of the first layer", as)
 			}
 			c.Close()

@@ -222,7 +222,7 @@ func TestRun(t *testing.T) {
 		p := w.m.providers["north.test"]
 		return p != nil && p.rec.Started && p.rec.Size == 71
 	}
-	for end := time.Now().Add(20 * time.Second); !reached() && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); !reached() && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()

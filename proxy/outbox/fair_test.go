@@ -193,7 +193,7 @@ func (b *bench) submit(t *testing.T, size int) (id string) {
 // wait waits until that many mails are in the spool.
 func (b *bench) wait(t *testing.T, kind progress.Kind, n int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if len(b.order(kind)) >= n {
 			return
 		}

@@ -198,7 +198,7 @@ func (p *lanePath) count(kind progress.Kind) (n int) {
 
 func (p *lanePath) wait(what string, done func() bool) {
 	p.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			by, asked := p.gate.lanes()
 			p.t.Fatalf("%s: not yet; blocks by lane %v, answers %v", what, by, asked)

@@ -92,7 +92,7 @@ func TestShortMailBesideALong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	ran := make(chan struct{})
 	go func() { defer close(ran); o.Run(ctx, network) }()
 	defer func() { cancel(); <-ran; o.Close() }()

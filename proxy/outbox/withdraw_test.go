@@ -106,7 +106,7 @@ func (d *desk) shown() []string {
 // wantShown waits for the keywords of the message in Sent.
 func (d *desk) wantShown(want ...string) {
 	d.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !slices.Equal(d.shown(), want); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !slices.Equal(d.shown(), want); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			d.t.Fatalf("in Sent is %v, want %v", d.shown(), want)
 		}
@@ -115,7 +115,7 @@ func (d *desk) wantShown(want ...string) {
 
 func (d *desk) withdraw(id string, recipients ...string) []Withdrawal {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
 	defer cancel()
 	said, err := d.outbox.Withdraw(ctx, id, recipients)
 	if err != nil {
@@ -157,7 +157,7 @@ func TestStatesAreShownInSent(t *testing.T) {
 	if got := d.shown(); !slices.Equal(got, []string{mailbox.KeywordDelivered}) {
 		t.Errorf("with the receipt's transaction Sent shows %v", got)
 	}
-	for end := time.Now().Add(10 * time.Second); len(d.queue()) > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(d.queue()) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it is still queued")
 		}

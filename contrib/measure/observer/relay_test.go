@@ -125,7 +125,7 @@ func TestConnectingTwiceSpoilsTheRecording(t *testing.T) {
 	for range 2 {
 		connect(t, public, private)
 	}
-	for deadline := time.Now().Add(10 * time.Second); r.err() == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); r.err() == nil && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if r.err() == nil {
