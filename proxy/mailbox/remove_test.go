@@ -9,20 +9,27 @@ import (
 	"mailproxy/internal/store"
 )
 
-func TestDeleteAccount(t *testing.T) {
+// openStores opens a store without accounts, until the test ends.
+func openStores(t *testing.T) (*store.Store, *Store) {
+	t.Helper()
 	st, err := store.Open(store.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := st.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	s, err := Open(st, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return st, s
+}
+
+func TestDeleteAccount(t *testing.T) {
+	st, s := openStores(t)
 	keys := func() (list []string) {
 		t.Helper()
 		err := st.View(func(tx *store.Tx) error {
@@ -175,19 +182,7 @@ func TestDeleteUnused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			st, err := store.Open(store.Options{Dir: t.TempDir()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := st.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
-			s, err := Open(st, Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			st, s := openStores(t)
 			if err := s.DeleteUnused(ann); !errors.Is(err, ErrNoAccount) {
 				t.Errorf("nobody's: %v", err)
 			}
