@@ -139,13 +139,16 @@ func (d *Daemon) start(a *account) error {
 		e.network.SetReads(e.next)
 	}
 	e.reserve(d.places(e.network))
-	if a.record.Ending != Active && !a.record.Registered {
+	a.mu.Lock()
+	record := *a.record // once it runs, it may be another
+	a.mu.Unlock()
+	if record.Ending != Active && !record.Registered {
 		a.stop = func() {}
 		close(a.stopped) // it was given up before its provider took it
 	} else {
 		d.work(a, e)
 	}
-	if a.record.Retiring && a.record.Ending != Deleted {
+	if record.Retiring && record.Ending != Deleted {
 		d.wg.Go(func() { d.retireLater(a) })
 	}
 	return nil

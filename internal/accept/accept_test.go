@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,21 +46,22 @@ func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &listener{results: make(chan error, 8), closed: make(chan struct{})}
 		ctx, cancel := context.WithCancel(t.Context())
-		admitted, result := 0, make(chan error, 1)
+		var admitted atomic.Int32
+		result := make(chan error, 1)
 		start := time.Now()
-		go func() { result <- Loop(ctx, l, slog.New(slog.DiscardHandler), func(net.Conn) { admitted++ }) }()
+		go func() { result <- Loop(ctx, l, slog.New(slog.DiscardHandler), func(net.Conn) { admitted.Add(1) }) }()
 		l.results <- nil
 		l.results <- errors.New("too many open files")
 		l.results <- errors.New("too many open files")
 		l.results <- nil
 		synctest.Wait()
-		if admitted != 1 {
-			t.Errorf("admitted %d before the failures pass, want 1", admitted)
+		if n := admitted.Load(); n != 1 {
+			t.Errorf("admitted %d before the failures pass, want 1", n)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if admitted != 2 {
-			t.Errorf("admitted %d after %v, want 2", admitted, time.Since(start))
+		if n := admitted.Load(); n != 2 {
+			t.Errorf("admitted %d after %v, want 2", n, time.Since(start))
 		}
 		cancel()
 		if err := <-result; err != nil {
