@@ -120,6 +120,7 @@ func takeStore(ctx context.Context, dir string, key []byte) (st *store.Store, st
 		if !errors.Is(err, store.ErrLocked) {
 			return st, stopped, err
 		}
+		stopped = true // also where its answer was lost
 		select {
 		case <-ctx.Done():
 			return nil, stopped, errors.Join(fmt.Errorf("%w: the mailproxy that runs with %s has not stopped; stop it, and try again", err, dir), stopErr)

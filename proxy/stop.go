@@ -11,6 +11,8 @@ const pathStop = "/v1/stop"
 func (d *Daemon) handleStop(mux *http.ServeMux, stop func()) {
 	mux.HandleFunc("POST "+pathStop, func(w http.ResponseWriter, _ *http.Request) {
 		d.answer(w, struct{}{}, nil)
+		// The socket closes at once; who is gone by now does not wait for the answer.
+		_ = http.NewResponseController(w).Flush()
 		stop()
 	})
 }
