@@ -116,7 +116,7 @@ func TestSnapshotsAreCompared(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for end := time.Now().Add(time.Minute); len(n.LyingDirectories()) == 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(n.LyingDirectories()) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nobody is caught")
 		}

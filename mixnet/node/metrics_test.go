@@ -57,6 +57,7 @@ func gather(t *testing.T, list []prometheus.Collector) map[string]float64 {
 func TestFigures(t *testing.T) {
 	b := newBench(t)
 	b.read()
+	b.freeze()
 	arrived := b.accept("mix2")
 	n := b.run("mix1", nil)
 	c := b.dial("gateway", "mix1")
@@ -66,7 +67,7 @@ func TestFigures(t *testing.T) {
 	bad[100] ^= 1
 	send(t, c, bad)
 	eventually(t, "altered", &n.Counters.BadMAC, 1)
-	b.agree(n, b.doc, b.doc.Parameters.EpochAt(time.Now()))
+	b.agree(n, b.doc, b.doc.Parameters.EpochAt(b.now()))
 
 	plain, held := figures(t, n, false)
 	for line, want := range map[string]float64{
@@ -104,6 +105,7 @@ func TestFigures(t *testing.T) {
 func TestNoFigureHelpsAnAdversary(t *testing.T) {
 	b := newBench(t)
 	b.read()
+	b.freeze()
 	n := b.run("gateway", nil)
 	before, _ := figures(t, n, false)
 	b.dialNew("gateway")

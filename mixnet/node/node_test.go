@@ -31,12 +31,13 @@ type bench struct {
 	// stopPlaying ends what accept began.
 	stopPlaying map[string]func()
 	clientKey   directory.Key // of the last dialNew
+	now         func() time.Time
 }
 
 func newBench(t *testing.T) *bench {
 	b := &bench{
 		t: t, identity: map[string]ed25519.PrivateKey{}, rings: map[string]*keyring.Ring{},
-		listeners: map[string]net.Listener{}, stopPlaying: map[string]func(){},
+		listeners: map[string]net.Listener{}, stopPlaying: map[string]func(){}, now: time.Now,
 	}
 	d := &directory.Document{Format: directory.Format, Network: "bench", Parameters: directory.DefaultParameters().Scaled(100), SnapshotThreshold: 1}
 	add := func(n directory.Node) {
@@ -50,7 +51,7 @@ func newBench(t *testing.T) *bench {
 			t.Fatal(err)
 		}
 		if n.Role != directory.RoleDirectory {
-			if b.rings[n.Name], err = keyring.Open("", d.Parameters, time.Now); err != nil {
+			if b.rings[n.Name], err = keyring.Open("", d.Parameters, func() time.Time { return b.now() }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -72,6 +73,20 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// freeze keeps all at the start of this epoch, in which every node has its key of
+// it, so that nothing happens by itself. It comes before run.
+func (b *bench) freeze() {
+	b.t.Helper()
+	e := b.doc.Parameters.EpochAt(b.now())
+	at := b.doc.Parameters.EpochStart(e)
+	b.now = func() time.Time { return at }
+	for name, ring := range b.rings {
+		if _, err := ring.Public(e); err != nil {
+			b.t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
 func (b *bench) named(name string) *directory.Node {
 	for i := range b.doc.Nodes {
 		if n := &b.doc.Nodes[i]; n.Name == name {
@@ -85,7 +100,7 @@ func (b *bench) named(name string) *directory.Node {
 // run starts the node with that name.
 func (b *bench) run(name string, services map[string]Service) *Node {
 	b.t.Helper()
-	n, err := Start(Config{Document: b.doc, Identity: b.identity[name], Keys: b.rings[name], Listener: b.listeners[name], Services: services})
+	n, err := Start(Config{Document: b.doc, Identity: b.identity[name], Keys: b.rings[name], Listener: b.listeners[name], Services: services, Now: b.now})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -172,7 +187,7 @@ func (b *bench) accept(as string) <-chan []byte {
 
 func (b *bench) hop(name string, delay time.Duration) sphinx.Hop {
 	n := b.named(name)
-	key, err := b.rings[name].Public(b.doc.Parameters.EpochAt(time.Now()))
+	key, err := b.rings[name].Public(b.doc.Parameters.EpochAt(b.now()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
