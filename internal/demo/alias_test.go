@@ -10,7 +10,6 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
-	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/node"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
@@ -25,7 +24,7 @@ type aliasWorld struct {
 // newAliasWorld starts a world with these people registered.
 func newAliasWorld(t *testing.T, front func(domain string, s node.Service) node.Service, people ...string) *aliasWorld {
 	t.Helper()
-	cfg := Config{Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(speed), Front: front}
+	cfg := Config{Dir: t.TempDir(), Parameters: parameters(t), Front: front}
 	world, err := StartNetwork(cfg)
 	if err != nil {
 		t.Fatal(err)

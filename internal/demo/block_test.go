@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
 	"mailproxy/spool"
@@ -44,8 +43,9 @@ func (w *testWorld) exchange(t *testing.T, a, b string) {
 // is not read. Others go on.
 func TestBlock(t *testing.T) {
 	t.Parallel()
-	policy := Policy(directory.DefaultParameters().Scaled(speed))
-	w, _ := newHousehold(t, &policy)
+	p := parameters(t)
+	policy := Policy(p)
+	w, _ := newHousehold(t, p, &policy)
 	north := w.Spools["north.test"]
 	refused := func() uint64 { return north.Answers(spool.TypeAppend, spool.StatusAppendKey) }
 	paid := func(from, to string) int { return w.count(progress.Paid, from, to) }
@@ -118,8 +118,9 @@ func TestBlock(t *testing.T) {
 // TestRevokeAndDelete takes accounts back: nobody can write to them any more.
 func TestRevokeAndDelete(t *testing.T) {
 	t.Parallel()
-	policy := Policy(directory.DefaultParameters().Scaled(speed))
-	w, _ := newHousehold(t, &policy)
+	p := parameters(t)
+	policy := Policy(p)
+	w, _ := newHousehold(t, p, &policy)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	w.exchange(t, Alice, carol)
@@ -162,8 +163,9 @@ func TestRevokeAndDelete(t *testing.T) {
 // TestInvite registers at a provider that wants invitations.
 func TestInvite(t *testing.T) {
 	t.Parallel()
-	policy := Policy(directory.DefaultParameters().Scaled(speed))
-	w, _ := newHousehold(t, &policy)
+	p := parameters(t)
+	policy := Policy(p)
+	w, _ := newHousehold(t, p, &policy)
 	policy.Invite = true
 	if err := w.Spools["north.test"].SetPolicy(policy); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
-	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
 )
@@ -19,7 +18,7 @@ import (
 func TestCopyOfADaemon(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { // four clients, where the others have two
-		c.Parameters = directory.DefaultParameters().Scaled(speed / 2)
+		c.Parameters = c.Parameters.Scaled(0.5)
 	})
 	if err := w.Daemon.Close(); err != nil {
 		t.Fatal(err)

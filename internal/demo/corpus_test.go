@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"mailproxy/mixnet/directory"
 	"mailproxy/proxy/progress"
 )
 
@@ -93,7 +92,7 @@ func TestCorpus(t *testing.T) {
 		names, messages = names[:len(names)/slow], messages[:len(messages)/slow]
 	}
 	w := newWorld(t, func(c *Config) {
-		c.Parameters = directory.DefaultParameters().Scaled(2 * speed)
+		c.Parameters = c.Parameters.Scaled(2)
 		c.Receipts = false // twice the mail otherwise
 	})
 	alice := w.account(t, Alice)

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"mailproxy/mixnet/directory"
 	"mailproxy/proxy/progress"
 )
 
@@ -14,8 +13,8 @@ import (
 // Everything arrives, once.
 func TestMailAcrossEpochs(t *testing.T) {
 	t.Parallel()
-	epoch := epochOf(8 * time.Second)
-	w := newWorld(t, func(c *Config) { c.Parameters.Epoch = directory.Duration(epoch) })
+	w := newWorld(t, func(c *Config) { c.Parameters.Epoch = epochOf(c.Parameters, 8*time.Second) })
+	epoch := time.Duration(w.Network.Document.Parameters.Epoch)
 	first := w.Network.Document.Parameters.EpochAt(time.Now())
 	sent := 0
 	send := func() {

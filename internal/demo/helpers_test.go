@@ -42,14 +42,13 @@ type testWorld struct {
 	events []progress.Event
 }
 
-// newWorld starts a world with registered accounts, whose network is faster than a
-// real one by speed: a mail takes about a quarter of a second. change may alter how
-// it is.
+// newWorld starts a world with registered accounts, whose network is so fast that a
+// mail takes about a quarter of a second. change may alter how it is.
 func newWorld(t *testing.T, change func(*Config)) *testWorld {
 	t.Helper()
 	w := &testWorld{}
 	cfg := Config{
-		Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(speed),
+		Dir: t.TempDir(), Parameters: parameters(t),
 		Times: patientTimes, Listen: loopback(),
 		Receipts: true, Observe: w.observe,
 	}
@@ -73,11 +72,10 @@ func newWorld(t *testing.T, change func(*Config)) *testWorld {
 	return w
 }
 
-// epochOf returns a length for epochs of networks as fast as newWorld's: of at least
+// epochOf returns a length for epochs of a network with these parameters: of at least
 // that, and as many mean delays as a network document demands.
-func epochOf(least time.Duration) time.Duration {
-	mean := time.Duration(directory.DefaultParameters().Scaled(speed).MixDelay)
-	return max(least*slow, 120*mean)
+func epochOf(p directory.Parameters, least time.Duration) directory.Duration {
+	return max(directory.Duration(least*slow), 120*p.MixDelay)
 }
 
 func loopback() proxy.ListenConfig {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"mailproxy/mixclient"
-	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/node"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
@@ -66,10 +65,9 @@ func (l *liar) Answer(ctx context.Context, request []byte) []byte {
 // log that the network's snapshot vouches for.
 func TestProviderThatLies(t *testing.T) {
 	t.Parallel()
-	epoch := epochOf(3 * time.Second)
 	var south *liar
 	w := newWorld(t, func(c *Config) {
-		c.Parameters.Epoch = directory.Duration(epoch)
+		c.Parameters.Epoch = epochOf(c.Parameters, 3*time.Second)
 		c.Front = func(domain string, s node.Service) node.Service {
 			if domain != "south.test" {
 				return s

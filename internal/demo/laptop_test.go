@@ -10,7 +10,6 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
-	"mailproxy/mixnet/directory"
 	"mailproxy/proxy"
 	"mailproxy/proxy/progress"
 )
@@ -35,10 +34,9 @@ func (w *testWorld) well(t *testing.T) {
 // catch up on what they missed is tested in mixclient/builtin, with a clock of its own.
 func TestSleep(t *testing.T) {
 	t.Parallel()
-	epoch := epochOf(4 * time.Second)
 	network, clock := newForwarder(t), new(sleepyClock)
 	w := newWorld(t, func(c *Config) {
-		c.Parameters.Epoch = directory.Duration(epoch)
+		c.Parameters.Epoch = epochOf(c.Parameters, 4*time.Second)
 		c.Client = func(_ string, c *builtin.Config) { c.Open, c.Now = network.open, clock.now }
 		c.Now = clock.now
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/sphinx"
 )
 
@@ -22,22 +23,39 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	speed = measureSpeed()
 	os.Exit(m.Run())
 }
 
-// speed is how much faster than a real one the networks of the tests are. Cover
-// traffic gets no slower where its machine does: a network that is too fast for a
-// machine loses all it carries, for ever. So machines that have less to give, or
-// give it to others, get a slower one.
-var speed float64
+// parameters returns those of a network for a test, which is as much faster than a
+// real one as the machine can have now: at most by fastest. Cover traffic gets no
+// slower where its machine does: a network that is too fast for a machine loses all
+// it carries, for ever. So where the machine has less to give, or gives it to others,
+// the networks of tests that run beside this one among them, it is a slower one.
+func parameters(t *testing.T) directory.Parameters {
+	t.Helper()
+	measuring.Lock()
+	defer measuring.Unlock()
+	// With networks beside it, one gets as much of the processors as it needs before
+	// all others have what they want.
+	speed := fastest * min(1, max(0.1, 1.5*given()))
+	t.Logf("a network that is %.1f times as fast as a real one", speed)
+	return directory.DefaultParameters().Scaled(speed)
+}
+
+var measuring sync.Mutex // held by who asks what the machine has to give
+
+// slower says how many times as long something takes in a network with these parameters
+// as in the fastest.
+func slower(p directory.Parameters) float64 {
+	return max(1, fastest*directory.DefaultParameters().QueryRate/p.QueryRate)
+}
 
 // A packet is unwrapped by this many nodes a second on two idle cores of the machines
 // that fastest was chosen on.
 const idleUnwraps = 10_000
 
-// measureSpeed takes half a second to see what the machine has to give now.
-func measureSpeed() float64 {
+// given takes half a second to see how much of idleUnwraps the machine has to give now.
+func given() float64 {
 	key, err := sphinx.NewPrivateKey(rand.Reader)
 	if err != nil {
 		panic(err)
@@ -64,6 +82,5 @@ func measureSpeed() float64 {
 		})
 	}
 	wg.Wait()
-	given := float64(n.Load()) / time.Since(start).Seconds() / idleUnwraps
-	return fastest * min(1, max(0.2, given))
+	return float64(n.Load()) / time.Since(start).Seconds() / idleUnwraps
 }

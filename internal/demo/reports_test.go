@@ -18,6 +18,7 @@ import (
 
 	"mailproxy/mixclient"
 	"mailproxy/mixclient/builtin"
+	"mailproxy/mixnet/directory"
 	"mailproxy/mixnet/local"
 	"mailproxy/proxy"
 	"mailproxy/proxy/mailbox"
@@ -26,10 +27,11 @@ import (
 	"mailproxy/spool/server"
 )
 
-// quickTimes let an outbox give up within seconds.
-func quickTimes() outbox.Times {
+// quickTimes let an outbox give up within seconds, if the network is a fast one.
+func quickTimes(p directory.Parameters) outbox.Times {
 	t := patientTimes
-	t.TellDelay, t.Expire = slow*2*time.Second, slow*5*time.Second
+	second := time.Duration(slower(p) * slow * float64(time.Second))
+	t.TellDelay, t.Expire = 2*second, 5*second
 	return t
 }
 
@@ -240,7 +242,7 @@ func TestReportUnanswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(c *Config) { c.Times = quickTimes() })
+			w := newWorld(t, func(c *Config) { c.Times = quickTimes(c.Parameters) })
 			w.acquaint(t)
 			c.stop(t, w)
 			w.send(t, Alice, c.first, "to "+c.first, "can you read this?")
@@ -270,7 +272,7 @@ func TestReportUnanswered(t *testing.T) {
 func TestReportSpoolFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
-		c.Times, c.Limits = quickTimes(), server.Limits{MaxBlocks: 2}
+		c.Times, c.Limits = quickTimes(c.Parameters), server.Limits{MaxBlocks: 2}
 		c.Times.TellDelay *= 2 // until when a refusal has certainly come
 		c.Times.Expire *= 2
 	})

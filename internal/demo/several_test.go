@@ -22,7 +22,7 @@ import (
 
 // newHousehold starts a world in which three accounts of one daemon share one
 // client: alice and carol at north.test, bob at south.test.
-func newHousehold(t *testing.T, policy *server.Policy) (*testWorld, *builtin.Client) {
+func newHousehold(t *testing.T, p directory.Parameters, policy *server.Policy) (*testWorld, *builtin.Client) {
 	t.Helper()
 	dir := t.TempDir()
 	w := &testWorld{World: &World{Spools: map[string]*server.Server{}, clients: map[string]*builtin.Client{}}}
@@ -44,7 +44,7 @@ func newHousehold(t *testing.T, policy *server.Policy) (*testWorld, *builtin.Cli
 		providers = append(providers, local.Provider{Domain: domain, Spool: w.Spools[domain], Notice: w.Spools[domain].Notice})
 	}
 	var err error
-	w.Network, err = local.Start(local.Config{Parameters: directory.DefaultParameters().Scaled(speed), Providers: providers})
+	w.Network, err = local.Start(local.Config{Parameters: p, Providers: providers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ const carol = "carol@north.test"
 // TestSeveralAccounts sends between accounts that share a client, and to oneself.
 func TestSeveralAccounts(t *testing.T) {
 	t.Parallel()
-	w, client := newHousehold(t, nil)
+	w, client := newHousehold(t, parameters(t), nil)
 	people := []string{Alice, Bob, carol}
 	before := client.Status()
 	reads := func(domain string) uint64 { return w.Spools[domain].Answers(spool.TypeRead, spool.StatusOK) }
@@ -137,7 +137,7 @@ func TestSeveralAccounts(t *testing.T) {
 // the others, and one is named twice.
 func TestSeveralRecipients(t *testing.T) {
 	t.Parallel()
-	w, _ := newHousehold(t, nil)
+	w, _ := newHousehold(t, parameters(t), nil)
 	m := []byte("From: " + Alice + "\r\nTo: Bob <" + Bob + ">\r\nCc: " + Alice + "\r\nBcc: " + carol + "\r\n" +
 		"Subject: to three\r\n\r\nhello\r\n")
 	w.submit(t, Alice, []string{Bob, Alice, carol, strings.ToUpper(Bob)}, nil, m)
