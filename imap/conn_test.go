@@ -109,7 +109,7 @@ func (w *world) waiting() {
 		}
 		return true
 	}
-	for end := time.Now().Add(time.Minute); !all(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !all(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatal("the server is busy")
 		}

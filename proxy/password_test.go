@@ -59,7 +59,7 @@ func (c *told) say(line string, prefixes ...string) string {
 // ended waits until the daemon has ended the connection.
 func (c *told) ended() {
 	c.t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		c.t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, c.r); err != nil {

@@ -155,7 +155,7 @@ func (w *person) one(words string) received {
 
 func (w *person) until(what string, f func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(60 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("waited in vain for %s; the Inbox has %q", what, w.inbox())
 		}

@@ -147,7 +147,7 @@ var badFiles = []badInput{
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	w, err := demo.Start(demo.Config{
-		Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(20), Times: outbox.DefaultTimes().Scaled(20),
+		Dir: t.TempDir(), Parameters: directory.DefaultParameters().Scaled(10), Times: outbox.DefaultTimes().Scaled(10),
 		Listen: proxy.ListenConfig{SMTP: "127.0.0.1:0", IMAP: "127.0.0.1:0", POP3: "127.0.0.1:0", AllowPlaintext: true},
 	})
 	if err != nil {
@@ -174,7 +174,10 @@ func TestBadInput(t *testing.T) {
 	if err := w.Submit(w.Accounts[0], demo.Bob, []byte(m)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return strings.Contains(inbox(t, w, demo.Bob), subject) })
+	eventually(t, func() bool {
+		got := inbox(t, w, demo.Bob)
+		return strings.Contains(got, subject) && strings.Contains(got, "Subject: long line")
+	})
 	if got := inbox(t, w, demo.Bob); !strings.Contains(got, "\r\n"+strings.Repeat("x", 100_000)+"\r\n") {
 		t.Error("the mail with a long line has not arrived as it was")
 	}

@@ -87,7 +87,7 @@ func TestSlotsDoNotDependOnQueries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	count := func(c *Client) float64 {
 		s := c.Status()

@@ -160,7 +160,7 @@ func TestALiarIsFoundOutLater(t *testing.T) {
 	one, three := c.running["dir1"], c.running["dir3"]
 	wait := func(what string, done func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal(what)
 			}

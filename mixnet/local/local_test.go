@@ -31,7 +31,7 @@ func TestLoopsOfNodes(t *testing.T) {
 	}()
 	eventually := func(what string, ok func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				for name, nd := range n.Nodes() {
 					t.Logf("%s: %+v", name, nd.Loops())

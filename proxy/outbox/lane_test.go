@@ -144,7 +144,7 @@ func TestWorkIsKept(t *testing.T) {
 
 // TestWorkEndsWithTheDaemon: what would take a minute keeps nobody from stopping.
 func TestWorkEndsWithTheDaemon(t *testing.T) {
-	long := spool.Terms{Memory: 8, Time: 1, Bits: 22}
+	long := spool.Terms{Memory: 8, Time: 1, Bits: 23}
 	p := newLanePath(t, contacts.Lane{Terms: long})
 	p.gate.terms = long
 	p.start(true)
@@ -156,7 +156,7 @@ func TestWorkEndsWithTheDaemon(t *testing.T) {
 	})
 	began := time.Now()
 	p.stop()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
 }

@@ -33,7 +33,7 @@ func TestAutostart(t *testing.T) {
 			t.Fatal(did, err)
 		}
 	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if b, err := os.ReadFile(p.Log); err == nil && strings.Count(string(b), "run\n") == 2 && strings.Count(string(b), "oops\n") == 2 {
 			break
 		}

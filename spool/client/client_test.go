@@ -257,7 +257,7 @@ func TestReaderOverServer(t *testing.T) {
 	})
 	for range 5 {
 		wg.Go(func() {
-			for deadline := time.Now().Add(8 * time.Second); r.Cursor() < blocks && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(2 * time.Minute); r.Cursor() < blocks && time.Now().Before(deadline); {
 				request, done := r.Next(start)
 				if rand.IntN(5) == 0 {
 					done(nil, mixclient.ErrLost)
