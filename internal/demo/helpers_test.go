@@ -26,7 +26,7 @@ import (
 )
 
 // patience is longer than anything takes on a machine that does much else.
-const patience = slow * 120 * time.Second
+const patience = slow * 240 * time.Second
 
 // patientTimes let an outbox try for ever, and soon again.
 var patientTimes = outbox.Times{
